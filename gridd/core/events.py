@@ -1,0 +1,79 @@
+"""Events: what happened. Everything that the engine ever learns arrives as one of these.
+
+``ref`` and ``peer`` are integers that the edge draws; the engine only hands them back.
+Values were checked at the edge: job ids are recomputed, sizes and shapes are within limits.
+"""
+
+import msgspec
+
+from gridd_protocol.messages import FromWorker
+
+
+class Needs(msgspec.Struct, frozen=True, gc=False):
+    """What a job asks of a worker. Jobs with equal needs stand in one line.
+
+    ``memory`` in bytes, ``max_duration`` in ms; 0 asks for nothing. ``tags`` are sorted.
+    """
+
+    kind: str = "container"
+    cpus: float = 1.0
+    gpus: int = 0
+    memory: int = 0
+    max_duration: int = 0
+    tags: tuple[str, ...] = ()
+
+
+class _Event(msgspec.Struct, frozen=True, gc=False):
+    pass
+
+
+class Submit(_Event, frozen=True):
+    """Answered by ``Reply(ref, Accepted)`` or ``Reply(ref, Refused)``."""
+
+    ref: int
+    job: str
+    definition: bytes
+    needs: Needs
+    namespace: str = "_"
+    control: bytes = b""
+    debug: bool = False
+
+
+class Cancel(_Event, frozen=True):
+    """Let ``namespace`` (``*``: every one) let go of the job; the last to let go ends it.
+
+    Answered by ``Reply(ref, Cancelled)``.
+    """
+
+    ref: int
+    job: str
+    namespace: str = "_"
+    message: str = ""
+
+
+class Delete(_Event, frozen=True):
+    """As ``Cancel``, and a stored answer is forgotten too: a next submission runs again."""
+
+    ref: int
+    job: str
+    namespace: str = "_"
+
+
+class WorkerSaid(_Event, frozen=True):
+    """A message of the native conversation. ``Hello`` binds ``peer`` to the worker id it names."""
+
+    peer: int
+    message: FromWorker
+
+
+class WorkerGone(_Event, frozen=True):
+    """The connection ended. Its leases go on until their deadline."""
+
+    peer: int
+
+
+class AlarmRang(_Event, frozen=True):
+    """The time that ``Engine.next_alarm`` named has come."""
+
+
+Event = Submit | Cancel | Delete | WorkerSaid | WorkerGone | AlarmRang

@@ -1,0 +1,107 @@
+"""Records: the only things that change durable state, live and on replay alike.
+
+A record is stored as a MessagePack array ``[tag, queue, …]``. Members are only ever added at
+the end, with a default: an older record then still decodes. Times are ms since the epoch.
+"""
+
+from typing import Literal
+
+import msgspec
+
+FinishedReason = Literal[
+    "Success", "Error", "TimedOut", "Cancelled", "JobReplacedByClient", "Deleted"
+]
+StateName = Literal["Queued", "Running", "Finished", "Removed"]
+
+
+class _Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    queue: str
+    job: str
+
+
+class Submitted(_Record, frozen=True, tag="sub"):
+    """The job waits (for the first time, or again after it was cancelled, replaced or deleted).
+
+    ``definition`` is the JSON text as sent. ``control`` and ``debug`` are kept for their readers.
+    """
+
+    time: int
+    namespace: str
+    definition: bytes
+    control: bytes = b""
+    debug: bool = False
+
+
+class NamespaceAdded(_Record, frozen=True, tag="ns+"):
+    time: int
+    namespace: str
+
+
+class NamespaceDropped(_Record, frozen=True, tag="ns-"):
+    """``reason`` says why the holder let go: ``Cancelled``, ``JobReplacedByClient``, ``Deleted``."""
+
+    time: int
+    namespace: str
+    reason: FinishedReason
+
+
+class Leased(_Record, frozen=True, tag="lse"):
+    """``worker`` may run the job under ``attempt`` (the fencing token, counted from 1)."""
+
+    time: int
+    worker: str
+    attempt: int
+
+
+class Requeued(_Record, frozen=True, tag="req"):
+    """The lease is over and the job waits again, at its old place in the line.
+
+    ``lost`` says that the worker went silent; otherwise it gave the job back.
+    """
+
+    time: int
+    attempt: int
+    lost: bool
+
+
+class Finished(_Record, frozen=True, tag="fin"):
+    """The outcome. ``result`` and ``logs`` are JSON texts, empty when there is none.
+
+    ``logs`` is ``{"build": [line…], "run": [line…], "buildDropped": n, "runDropped": n}``.
+    """
+
+    time: int
+    reason: FinishedReason
+    attempt: int
+    worker: str
+    message: str
+    result: bytes
+    logs: bytes
+
+
+class Expired(_Record, frozen=True, tag="exp"):
+    """Retention has passed; only the journal's older segments may still know the job."""
+
+    time: int
+
+
+class KeptJob(_Record, frozen=True, tag="job"):
+    """A whole job at one moment: what a snapshot is made of."""
+
+    sequence: int
+    state: StateName
+    reason: str
+    queued_time: int
+    time: int
+    worker: str
+    attempt: int
+    losses: int
+    namespaces: list[str]
+    definition: bytes
+    control: bytes
+    debug: bool
+
+
+Record = (
+    Submitted | NamespaceAdded | NamespaceDropped | Leased | Requeued | Finished | Expired | KeptJob
+)

@@ -1,0 +1,84 @@
+"""The face of the daemon that the edges (HTTP, sockets) talk to.
+
+What is read here is durable: a method that shows state waits until all that it shows is on disk.
+Methods raise ``ProtocolError`` for what a peer got wrong and for what can't be served now.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import msgspec
+
+from gridd.core.effects import Accepted, Cancelled, JobView, WorkerView
+from gridd_protocol.messages import LogLine
+
+
+class LogPage(msgspec.Struct, frozen=True):
+    """WIRE 1.7. Cursors are absolute: lines dropped at the bound still count.
+
+    ``slice_start`` is the index of the first line in ``data`` (``since``, or later when older
+    lines were dropped).
+    """
+
+    data: list[LogLine]
+    slice_start: int
+    next_cursor: int
+    is_final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One step of a job's story for a live watcher. Exactly one of the two is set."""
+
+    view: JobView | None = None
+    log: tuple[str, int, list[LogLine]] | None = None  # "build" | "run", index of first, lines
+
+
+class Grid:
+    """Signatures only; see ``daemon.Daemon``."""
+
+    async def submit(self, queue: str, body: bytes) -> Accepted:
+        """``body`` is the JSON of a submission (WIRE 1.3), checked here: the definition, its id
+        against a given ``id`` (409), control, sizes. Returns once durable."""
+        raise NotImplementedError
+
+    async def cancel(self, queue: str, job: str, namespace: str, message: str) -> Cancelled:
+        raise NotImplementedError
+
+    async def delete(self, queue: str, job: str, namespace: str) -> Cancelled:
+        raise NotImplementedError
+
+    async def jobs(self, queue: str) -> dict[str, JobView]:
+        """Visible jobs, oldest first. Empty for an unknown queue, which is not created."""
+        raise NotImplementedError
+
+    async def job(self, queue: str | None, job: str) -> JobView | None:
+        """``queue=None`` looks in every queue (for ``/j/:id``), the newest change first."""
+        raise NotImplementedError
+
+    async def definition(self, queue: str | None, job: str) -> bytes | None:
+        """JSON text exactly as submitted."""
+        raise NotImplementedError
+
+    async def finished(self, queue: str | None, job: str) -> bytes | None:
+        """JSON of the finished job (WIRE 1.5: job record with ``finished``), only for Success,
+        Error and TimedOut."""
+        raise NotImplementedError
+
+    async def logs(self, queue: str | None, job: str, kind: str, since: int) -> LogPage:
+        """``kind`` is ``build`` or ``run``. An unknown job has an empty page."""
+        raise NotImplementedError
+
+    def watch(self, queue: str, job: str) -> AsyncIterator[Change]:
+        """The job's view, its logs so far, then each change as it becomes durable; ends after
+        the final view. An unknown job yields nothing until it is submitted. A watcher that does
+        not keep up is coalesced: it may see fewer states and larger log steps, never a gap in
+        log lines that are still held."""
+        raise NotImplementedError
+
+    async def workers(self, queue: str) -> tuple[WorkerView, ...]:
+        raise NotImplementedError
+
+    async def counts(self, queue: str) -> dict[str, int]:
+        """Jobs by state (``Queued``, ``Running``, ``Finished``), clients and workers."""
+        raise NotImplementedError

@@ -1,0 +1,47 @@
+"""Every bound of the protocol, in one place.
+
+Sizes end in ``_bytes_max``, counts in ``_max``, times in ``_ms``. The same table stands in
+``protocol/SPEC.md`` and a test compares the two. A peer that goes over a bound is answered
+with an error that names the field, the value and the bound; nothing else is affected.
+"""
+
+from typing import Final
+
+# --- names ---------------------------------------------------------------------------
+QUEUE_NAME_BYTES_MAX: Final = 128  # UTF-8, after percent-decoding
+NAMESPACE_BYTES_MAX: Final = 256
+WORKER_ID_BYTES_MAX: Final = 128
+FILE_NAME_BYTES_MAX: Final = 1_024  # an input, config file or output name, with its folders
+BLOB_KEY_BYTES_MAX: Final = 255  # one file name on every file system that we know
+
+# --- jobs ----------------------------------------------------------------------------
+DEFINITION_BYTES_MAX: Final = 1 << 20  # the definition's JSON text as sent
+SUBMIT_BODY_BYTES_MAX: Final = 2 << 20  # a whole submission: definition, control, envelope
+RESULT_BYTES_MAX: Final = 4 << 20  # the result's JSON text
+NAMESPACES_PER_JOB_MAX: Final = 64
+LIVE_JOBS_PER_QUEUE_MAX: Final = 1_000_000  # queued and running together
+ATTEMPTS_MAX: Final = 5  # leases that end in worker loss before the job is given up
+
+# --- logs ----------------------------------------------------------------------------
+LOG_LINE_BYTES_MAX: Final = 64 << 10  # text of one line; a worker splits longer ones
+LOG_LINES_PER_MESSAGE_MAX: Final = 1_000
+LOG_LINES_PER_JOB_MAX: Final = 100_000  # kept per job and kind; older ones are dropped and counted
+LOG_BYTES_PER_JOB_MAX: Final = 8 << 20  # text kept per job and kind; likewise
+
+# --- frames --------------------------------------------------------------------------
+FRAME_BYTES_MAX: Final = 8 << 20  # one WebSocket message, either way; beyond it: close 1009
+MESSAGES_PER_FRAME_MAX: Final = 1_000
+OUTBOX_BYTES_MAX: Final = 4 << 20  # waiting for one peer; beyond it the peer is let go
+OUTBOX_COALESCE_BYTES: Final = 256 << 10  # above it, state updates of one job replace each other
+OUTBOX_STALL_MS: Final = 20_000  # one write may wait this long for a peer that does not read
+CREDIT_MAX: Final = 10_000  # jobs one worker may hold
+
+# --- time ----------------------------------------------------------------------------
+LEASE_MS: Final = 30_000  # silence after which a worker loses its jobs
+HEARTBEAT_MS: Final = 5_000  # a worker speaks at least this often
+HELLO_MS: Final = 10_000  # a worker socket that has not said hello by then is closed
+RETENTION_MS: Final = 28 * 24 * 3_600_000  # a finished job is kept this long
+
+# --- blobs ---------------------------------------------------------------------------
+BLOB_BYTES_MAX: Final = 64 << 30
+INLINE_BYTES_MAX: Final = 200  # a file up to this size travels inside its reference

@@ -1,0 +1,1 @@
+"""gridd-worker: takes jobs from a queue, runs them, reports back."""
