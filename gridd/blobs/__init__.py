@@ -1,1 +1,1 @@
-"""Named, hashed bytes beside the journal. ``base.Blobs`` is the door; ``folder`` stands behind it."""
+"""Named, hashed bytes beside the journal. ``base.Blobs`` is the door, ``folder`` behind it."""

@@ -38,7 +38,7 @@ class NamespaceAdded(_Record, frozen=True, tag="ns+"):
 
 
 class NamespaceDropped(_Record, frozen=True, tag="ns-"):
-    """``reason`` says why the holder let go: ``Cancelled``, ``JobReplacedByClient``, ``Deleted``."""
+    """``reason``: why the holder let go (``Cancelled``, ``JobReplacedByClient``, ``Deleted``)."""
 
     time: int
     namespace: str

@@ -1,1 +1,1 @@
-"""Turns HTTP and WebSocket bytes into events, and effects into bytes. No thought about jobs here."""
+"""HTTP and WebSocket bytes into events, effects into bytes. No thought about jobs here."""

@@ -49,7 +49,7 @@ class Journal(Protocol):
         ...
 
     def replay(self, after: Position = START) -> Iterator[tuple[Position, bytes]]:
-        """Records from ``after`` on, in order. Raises ``Damaged`` at the first that is not whole."""
+        """Records from ``after`` on, in order. Raises ``Damaged`` where one is not whole."""
         ...
 
     def read(self, position: Position) -> bytes:

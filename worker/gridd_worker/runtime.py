@@ -1,0 +1,88 @@
+"""What a run needs and what came of it: the small door between the agent and its runtimes.
+
+``docker``, ``process`` and ``null`` stand behind it. A runtime knows nothing of queues, leases
+or connections; the agent knows nothing of containers.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from gridd_protocol.definitions import Definition
+from gridd_protocol.messages import Kind, LogLine, Step
+
+LogSink = Callable[[Step, list[LogLine]], None]
+"""Takes lines at once and never blocks; it bounds what it holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What this run may use. Enforced by the runtime, as far as it says in ``Runtime.promises``."""
+
+    cpus: float = 1.0
+    memory_bytes: int = 0  # 0: no limit asked
+    gpus: tuple[str, ...] = ()  # device ids, taken singly
+    pids_max: int = 4096
+    shm_bytes: int = 0  # 0: the runtime's default
+    run_ms_max: int = 300_000  # wall time of the program itself, counted from its start
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One attempt, ready to run: inputs and config files are in place."""
+
+    job: str
+    attempt: int
+    queue: str
+    worker: str
+    definition: Definition
+    inputs: Path  # directory, read-only for the program
+    outputs: Path  # directory, empty
+    config_files: dict[str, Path]  # absolute path inside -> file on this machine
+    environment: dict[str, str]  # the definition's env and the JOB_* variables (WIRE 6.7)
+    allowance: Allowance
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the program ended. ``error`` is a sentence when it never ran or was lost."""
+
+    exit_code: int | None = None
+    duration_ms: int | None = None
+    timed_out: bool = False
+    out_of_memory: bool = False
+    error: str | None = None
+    remarks: list[str] = field(default_factory=list)  # lines for the result, not the live log
+
+
+class Run(Protocol):
+    """A run under way. ``wait`` returns once the program and all its children are gone *and* its
+    last log line was handed over. ``stop`` kills it (twice is fine) and returns when it is gone.
+    Cancelling ``wait`` stops the run."""
+
+    async def wait(self) -> Outcome: ...
+
+    async def stop(self) -> None: ...
+
+
+class Runtime(Protocol):
+    """``start`` pulls or builds what is needed (logging it under its own step), starts the program
+    and returns; ``started`` is called the moment that the program runs. What the definition got
+    wrong (an unknown image, say) comes back as an ``Outcome`` with ``error``, never as an
+    exception; ``RuntimeUnavailable`` says that the machine is at fault and the job can be given
+    back."""
+
+    kinds: tuple[Kind, ...]
+
+    async def open(self) -> None:
+        """Check that it can run anything; raises ``RuntimeUnavailable`` with what to do."""
+        ...
+
+    async def start(self, task: Task, log: LogSink, started: Callable[[], None]) -> Run: ...
+
+    async def close(self) -> None: ...
+
+
+class RuntimeUnavailable(Exception):
+    """The engine, sandbox or machine can't run jobs now. The message says what to do."""
