@@ -9,6 +9,8 @@ from gridd.core.records import Record, StateName
 from gridd_protocol.messages import LogLine, Resources, Step
 from gridd_protocol.messages import ToWorker as WorkerMessage
 
+Cause = Literal["submit", "lease", "requeue", "finish", "namespace", "expire"]
+
 
 class JobView(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A job as peers see it; encodes to upstream's ``InMemoryDockerJob`` (WIRE 3.1).
@@ -23,6 +25,7 @@ class JobView(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     namespaces: tuple[str, ...]
     finished_reason: str | None = msgspec.field(name="finishedReason", default=None)
     attempt: int = 0
+    started_time: int = msgspec.field(name="startedTime", default=0)
     tags: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     requirements: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     debug: bool | msgspec.UnsetType = msgspec.UNSET
@@ -100,7 +103,7 @@ class CloseWorker(_Effect, frozen=True):
 class JobChanged(_Effect, frozen=True):
     job: str
     view: JobView
-    cause: Literal["submit", "lease", "requeue", "finish", "namespace", "expire"]
+    cause: Cause
 
 
 class WorkersChanged(_Effect, frozen=True):

@@ -6,21 +6,8 @@ Values were checked at the edge: job ids are recomputed, sizes and shapes are wi
 
 import msgspec
 
+from gridd.core.records import Needs
 from gridd_protocol.messages import FromWorker
-
-
-class Needs(msgspec.Struct, frozen=True, gc=False):
-    """What a job asks of a worker. Jobs with equal needs stand in one line.
-
-    ``memory`` in bytes, ``max_duration`` in ms; 0 asks for nothing. ``tags`` are sorted.
-    """
-
-    kind: str = "container"
-    cpus: float = 1.0
-    gpus: int = 0
-    memory: int = 0
-    max_duration: int = 0
-    tags: tuple[str, ...] = ()
 
 
 class _Event(msgspec.Struct, frozen=True, gc=False):
@@ -35,7 +22,10 @@ class Submit(_Event, frozen=True):
     definition: bytes
     needs: Needs
     namespace: str = "_"
+    tags: bytes = b""
+    requirements: bytes = b""
     control: bytes = b""
+    run_ms_max: int = 0
     debug: bool = False
 
 

@@ -14,6 +14,21 @@ FinishedReason = Literal[
 StateName = Literal["Queued", "Running", "Finished", "Removed"]
 
 
+class Needs(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a job asks of a worker. Jobs with equal needs stand in one line.
+
+    ``cpus_milli`` in thousandths of a cpu, ``memory`` in bytes, ``max_duration`` in ms; 0 asks
+    for nothing. ``tags`` are sorted.
+    """
+
+    kind: str = "container"
+    cpus_milli: int = 1_000
+    gpus: int = 0
+    memory: int = 0
+    max_duration: int = 0
+    tags: tuple[str, ...] = ()
+
+
 class _Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     queue: str
     job: str
@@ -22,13 +37,19 @@ class _Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Submitted(_Record, frozen=True, tag="sub"):
     """The job waits (for the first time, or again after it was cancelled, replaced or deleted).
 
-    ``definition`` is the JSON text as sent. ``control`` and ``debug`` are kept for their readers.
+    ``definition`` is the JSON text as sent; ``tags``, ``requirements`` and ``control`` are JSON
+    texts cut out of the submission, empty when absent. ``run_ms_max`` is the submitter's own
+    bound on the run (``control.maxDuration``), 0 for none.
     """
 
     time: int
     namespace: str
     definition: bytes
+    needs: Needs
+    tags: bytes = b""
+    requirements: bytes = b""
     control: bytes = b""
+    run_ms_max: int = 0
     debug: bool = False
 
 
@@ -56,7 +77,8 @@ class Leased(_Record, frozen=True, tag="lse"):
 class Requeued(_Record, frozen=True, tag="req"):
     """The lease is over and the job waits again, at its old place in the line.
 
-    ``lost`` says that the worker went silent; otherwise it gave the job back.
+    ``lost`` says that the worker went silent or came back without it; otherwise it gave the
+    job back, which is not held against the job.
     """
 
     time: int
@@ -96,9 +118,13 @@ class KeptJob(_Record, frozen=True, tag="job"):
     worker: str
     attempt: int
     losses: int
-    namespaces: list[str]
+    namespaces: tuple[str, ...]
     definition: bytes
+    needs: Needs
+    tags: bytes
+    requirements: bytes
     control: bytes
+    run_ms_max: int
     debug: bool
 
 

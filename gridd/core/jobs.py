@@ -1,0 +1,284 @@
+"""A job as the engine holds it, and the one place where a job's durable state changes.
+
+``Jobs.apply`` interprets records, live and on replay alike. Beside the jobs themselves it keeps
+what can be derived from them and is asked for often: who waits, who holds a namespace, who has
+lost all holders, and in which order answers grow old.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from msgspec import UNSET, Raw
+
+from gridd.core import records as r
+from gridd.core.effects import JobView
+from gridd.core.lines import Lines
+
+ANSWERS = ("Success", "Error", "TimedOut")
+"""Reasons that are an answer: kept, listed and reused (WIRE 3.3)."""
+
+DEFAULT_NAMESPACE = "_"
+"""May be held by any number of live jobs (WIRE 3.8)."""
+
+NO_NEEDS = r.Needs()
+
+
+class Job:
+    """One job. Written by ``Jobs.apply`` alone; ``started_time`` is the exception (passing)."""
+
+    __slots__ = (
+        "attempt",
+        "control",
+        "debug",
+        "definition",
+        "id",
+        "losses",
+        "namespaces",
+        "needs",
+        "queued_time",
+        "reason",
+        "requirements",
+        "run_ms_max",
+        "sequence",
+        "started_time",
+        "state",
+        "tags",
+        "time",
+        "worker",
+    )
+
+    def __init__(self, job_id: str) -> None:
+        self.id = job_id
+        self.sequence = 0  # place in the line; kept when requeued
+        self.state: r.StateName = "Queued"
+        self.reason = ""
+        self.queued_time = 0
+        self.time = 0
+        self.started_time = 0  # of the current attempt, by the worker's clock; 0: not yet
+        self.worker = ""
+        self.attempt = 0  # never goes down while the job is known: it is the fencing token
+        self.losses = 0  # attempts that ended in worker loss since it was last submitted
+        self.namespaces: tuple[str, ...] = ()
+        self.definition = b""  # empty once finished: it is read back from the journal
+        self.needs = NO_NEEDS
+        self.tags = b""
+        self.requirements = b""
+        self.control = b""
+        self.run_ms_max = 0
+        self.debug = False
+
+    @property
+    def live(self) -> bool:
+        return self.state in ("Queued", "Running")
+
+    @property
+    def answered(self) -> bool:
+        return self.state == "Finished" and self.reason in ANSWERS
+
+    def view(self) -> JobView:
+        return JobView(
+            state=self.state,
+            queued_time=self.queued_time,
+            time=self.time,
+            worker=self.worker,
+            namespaces=self.namespaces,
+            finished_reason=self.reason or None,
+            attempt=self.attempt,
+            started_time=self.started_time,
+            tags=_raw(self.tags),
+            requirements=_raw(self.requirements),
+            debug=self.debug or UNSET,
+        )
+
+    def kept(self, queue: str) -> r.KeptJob:
+        """The whole job as one record."""
+        return r.KeptJob(
+            queue=queue,
+            job=self.id,
+            sequence=self.sequence,
+            state=self.state,
+            reason=self.reason,
+            queued_time=self.queued_time,
+            time=self.time,
+            worker=self.worker,
+            attempt=self.attempt,
+            losses=self.losses,
+            namespaces=self.namespaces,
+            definition=self.definition,
+            needs=self.needs,
+            tags=self.tags,
+            requirements=self.requirements,
+            control=self.control,
+            run_ms_max=self.run_ms_max,
+            debug=self.debug,
+        )
+
+
+class Jobs:
+    """Every job of one queue, changed by records alone."""
+
+    def __init__(self) -> None:
+        self.by_id: dict[str, Job] = {}
+        self.lines = Lines()  # the waiting ones, by what they need
+        self.holders: dict[str, Job] = {}  # namespace (not "_") -> the live job that holds it
+        self.orphans: dict[str, Job] = {}  # live jobs that no namespace holds any more
+        self.ended: deque[tuple[int, str]] = deque()  # (time, job), oldest first
+        self.running = 0
+        self._sequence = 0
+        self._interpreters: dict[type, Callable[[Any], None]] = {
+            r.Submitted: self._submitted,
+            r.NamespaceAdded: self._namespace_added,
+            r.NamespaceDropped: self._namespace_dropped,
+            r.Leased: self._leased,
+            r.Requeued: self._requeued,
+            r.Finished: self._finished,
+            r.Expired: self._expired,
+            r.KeptJob: self._kept,
+        }
+
+    def apply(self, record: r.Record) -> None:
+        self._interpreters[type(record)](record)
+
+    @property
+    def live(self) -> int:
+        """Jobs queued and running."""
+        return self.lines.waiting + self.running
+
+    def kept(self, queue: str) -> Iterator[r.KeptJob]:
+        """Every job as a record: the ended ones oldest first, then the live ones in order."""
+        for time, job_id in self.ended:
+            job = self.by_id.get(job_id)
+            if job is not None and not job.live and job.time == time:
+                yield job.kept(queue)
+        for job in sorted(
+            (job for job in self.by_id.values() if job.live), key=lambda job: job.sequence
+        ):
+            yield job.kept(queue)
+
+    # --- one method for each record ---------------------------------------------------
+
+    def _submitted(self, record: r.Submitted) -> None:
+        job = self.by_id.get(record.job)
+        if job is None:
+            job = self.by_id[record.job] = Job(record.job)
+        self._sequence += 1
+        job.sequence = self._sequence
+        job.reason = ""
+        job.queued_time = record.time
+        job.losses = 0
+        job.definition = record.definition
+        job.needs = record.needs
+        job.tags = record.tags
+        job.requirements = record.requirements
+        job.control = record.control
+        job.run_ms_max = record.run_ms_max
+        job.debug = record.debug
+        job.namespaces = ()
+        self._wait(job, record.time)
+        self._hold(job, record.namespace)
+
+    def _namespace_added(self, record: r.NamespaceAdded) -> None:
+        job = self.by_id[record.job]
+        if job.live:
+            self._hold(job, record.namespace)
+        else:
+            job.namespaces = tuple(sorted({*job.namespaces, record.namespace}))
+
+    def _namespace_dropped(self, record: r.NamespaceDropped) -> None:
+        job = self.by_id[record.job]
+        job.namespaces = tuple(name for name in job.namespaces if name != record.namespace)
+        if self.holders.get(record.namespace) is job:
+            del self.holders[record.namespace]
+        if job.live and not job.namespaces:
+            self.orphans[job.id] = job
+
+    def _leased(self, record: r.Leased) -> None:
+        job = self.by_id[record.job]
+        self.lines.remove(job.needs, job.sequence)
+        self.running += 1
+        job.state = "Running"
+        job.time = record.time
+        job.started_time = 0
+        job.worker = record.worker
+        job.attempt = record.attempt
+
+    def _requeued(self, record: r.Requeued) -> None:
+        job = self.by_id[record.job]
+        self.running -= 1
+        job.losses += record.lost
+        self._wait(job, record.time)
+
+    def _finished(self, record: r.Finished) -> None:
+        job = self.by_id[record.job]
+        if job.state == "Queued":
+            self.lines.remove(job.needs, job.sequence)
+        elif job.state == "Running":
+            self.running -= 1
+        job.state = "Removed" if record.reason == "Deleted" else "Finished"
+        job.reason = record.reason
+        job.time = record.time
+        job.worker = record.worker
+        self._end(job)
+
+    def _expired(self, record: r.Expired) -> None:
+        self.by_id.pop(record.job, None)
+
+    def _kept(self, record: r.KeptJob) -> None:
+        job = self.by_id[record.job] = Job(record.job)
+        job.sequence = record.sequence
+        job.reason = record.reason
+        job.queued_time = record.queued_time
+        job.attempt = record.attempt
+        job.losses = record.losses
+        job.definition = record.definition
+        job.needs = record.needs
+        job.tags = record.tags
+        job.requirements = record.requirements
+        job.control = record.control
+        job.run_ms_max = record.run_ms_max
+        job.debug = record.debug
+        self._sequence = max(self._sequence, record.sequence)
+        if record.state == "Queued":
+            self._wait(job, record.time)
+        job.state = record.state
+        job.time = record.time
+        job.worker = record.worker
+        if job.live:
+            self.running += job.state == "Running"
+            for namespace in record.namespaces:
+                self._hold(job, namespace)
+            if not record.namespaces:
+                self.orphans[job.id] = job
+        else:
+            job.namespaces = record.namespaces
+            self._end(job)
+
+    # --- shared moves -----------------------------------------------------------------
+
+    def _wait(self, job: Job, time: int) -> None:
+        job.state = "Queued"
+        job.time = time
+        job.started_time = 0
+        job.worker = ""
+        self.lines.add(job.needs, job.sequence, job.id)
+
+    def _hold(self, job: Job, namespace: str) -> None:
+        job.namespaces = tuple(sorted({*job.namespaces, namespace}))
+        self.orphans.pop(job.id, None)
+        if namespace != DEFAULT_NAMESPACE:
+            self.holders[namespace] = job
+
+    def _end(self, job: Job) -> None:
+        for namespace in job.namespaces:
+            if self.holders.get(namespace) is job:
+                del self.holders[namespace]
+        self.orphans.pop(job.id, None)
+        job.definition = b""
+        job.control = b""
+        job.needs = NO_NEEDS
+        self.ended.append((job.time, job.id))
+
+
+def _raw(text: bytes) -> Any:
+    return Raw(text) if text else UNSET
