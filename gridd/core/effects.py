@@ -6,6 +6,7 @@ from typing import Literal
 import msgspec
 
 from gridd.core.records import Record, StateName
+from gridd_protocol.errors import ErrorCode
 from gridd_protocol.messages import LogLine, Resources, Step
 from gridd_protocol.messages import ToWorker as WorkerMessage
 
@@ -59,9 +60,7 @@ class Accepted(msgspec.Struct, frozen=True, gc=False):
 
 
 class Refused(msgspec.Struct, frozen=True, gc=False):
-    """``code`` is a value of ``gridd_protocol.errors.ErrorCode``."""
-
-    code: str
+    code: ErrorCode
     message: str
     limit: int
 

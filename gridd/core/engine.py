@@ -151,13 +151,14 @@ class Engine:
             self._supersede(e.namespace, job)
         self._reply(e.ref, fx.Accepted(e.job, False, job.view()))
         self._changed(job, "submit")
+        self._match()  # the job that it replaced may have left room
 
     def _refuse(self, ref: int, code: ErrorCode, limit: int) -> None:
         what = {
             ErrorCode.QUEUE_FULL: f"this queue holds {limit} waiting and running jobs, its limit",
             ErrorCode.BAD_REQUEST: f"this job is held by {limit} namespaces, the limit",
         }[code]
-        self._reply(ref, fx.Refused(code.value, what, limit))
+        self._reply(ref, fx.Refused(code, what, limit))
 
     def _supersede(self, namespace: str, successor: Job | None) -> None:
         """The newest submission of a namespace is the one that counts (WIRE 3.8)."""
@@ -447,7 +448,14 @@ class Engine:
             self._to(session, m.Cancel(job.id, job.attempt, reason))
         self._finish(job, reason, b"", message)
 
-    def _finish(self, job: Job, reason: r.FinishedReason, result: bytes, message: str) -> None:
+    def _finish(
+        self,
+        job: Job,
+        reason: r.FinishedReason,
+        result: bytes,
+        message: str,
+        worker: str | None = None,
+    ) -> None:
         log = self.logs.pop(job.id, None)
         self._evictions.pop(job.id, None)
         self._emit(
@@ -457,7 +465,7 @@ class Engine:
                 time=self._now,
                 reason=reason,
                 attempt=job.attempt,
-                worker=job.worker,
+                worker=job.worker if worker is None else worker,
                 message=message,
                 result=result,
                 logs=b"" if log is None else log.stored(),
@@ -475,7 +483,8 @@ class Engine:
             text = (
                 f"its worker was lost {job.losses + 1} times; given up after {job.attempt} attempts"
             )
-            self._finish(job, "Error", _error_result(text), text)
+            # Nobody's answer: the last worker, should it come back with one, is told stale.
+            self._finish(job, "Error", _error_result(text), text, worker="")
         else:
             self._requeue(job, lost=True)
 

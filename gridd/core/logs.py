@@ -13,6 +13,11 @@ from gridd_protocol.limits import LOG_BYTES_PER_JOB_MAX, LOG_LINES_PER_JOB_MAX
 from gridd_protocol.messages import LogLine
 
 
+def _stored_bytes(line: LogLine) -> int:
+    """As JSON, the way it is kept: a NUL takes six bytes there, and a record has a bound."""
+    return len(msgspec.json.encode(line.text)) - 2
+
+
 class LogBuffer:
     """Lines of one kind. At the bound the oldest go; ``dropped`` counts those of this attempt."""
 
@@ -31,9 +36,9 @@ class LogBuffer:
 
     def extend(self, lines: list[LogLine]) -> None:
         self.lines.extend(lines)
-        self.bytes += sum(len(line.text) for line in lines)
+        self.bytes += sum(map(_stored_bytes, lines))
         while self.bytes > LOG_BYTES_PER_JOB_MAX or len(self.lines) > LOG_LINES_PER_JOB_MAX:
-            self.bytes -= len(self.lines.popleft().text)
+            self.bytes -= _stored_bytes(self.lines.popleft())
             self.first += 1
             self.dropped += 1
 

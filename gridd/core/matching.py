@@ -59,7 +59,7 @@ def _reserve(sessions: Sessions, session: Session, job: Job, jobs: Jobs) -> bool
     promise stands; a younger one's gives way). True when this worker is now kept for it."""
     for other in sessions.by_worker.values():
         if other.reserved_for == job.id:
-            if other.peer is not None and other.could(job.needs):
+            if other.willing and other.could(job.needs):
                 return other is session
             other.reserved_for = None
     held_for = _barrier(jobs, session)

@@ -8,6 +8,9 @@ from gridd.core.effects import WorkerView
 from gridd.core.records import Needs
 from gridd_protocol.messages import Resources
 
+_HALF_MILLI = 0.5
+"""A worker's cpus are a binary fraction: 1.001 * 1000 is a little less than 1001."""
+
 
 class Session:
     """One worker id. Lives while it is connected or holds a lease."""
@@ -62,14 +65,19 @@ class Session:
     @property
     def ready(self) -> bool:
         """May be pushed one more job, as far as credit goes."""
-        return self.peer is not None and not self.draining and len(self.held) < self.credit
+        return self.willing and len(self.held) < self.credit
+
+    @property
+    def willing(self) -> bool:
+        """Takes jobs, now or when it has finished some of those it holds."""
+        return self.peer is not None and not self.draining and self.credit > 0
 
     def could(self, needs: Needs) -> bool:
         """Whether it has enough in all: false means that waiting for this worker is in vain."""
         has = self.resources
         return (
             needs.kind in has.runs
-            and needs.cpus_milli <= has.cpus * 1_000
+            and needs.cpus_milli <= has.cpus * 1_000 + _HALF_MILLI
             and needs.gpus <= has.gpus
             and (not has.memory or needs.memory <= has.memory)
             and needs.max_duration <= has.max_duration
@@ -80,7 +88,7 @@ class Session:
         """Whether what is free now is enough. Only asked when ``could`` is true."""
         has = self.resources
         return (
-            needs.cpus_milli <= has.cpus * 1_000 - self.used_cpus_milli
+            needs.cpus_milli <= has.cpus * 1_000 + _HALF_MILLI - self.used_cpus_milli
             and needs.gpus <= has.gpus - self.used_gpus
             and (not has.memory or needs.memory <= has.memory - self.used_memory)
         )

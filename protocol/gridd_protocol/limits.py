@@ -16,6 +16,7 @@ BLOB_KEY_BYTES_MAX: Final = 255  # one file name on every file system that we kn
 
 # --- jobs ----------------------------------------------------------------------------
 DEFINITION_BYTES_MAX: Final = 1 << 20  # the definition's JSON text as sent
+DEFINITION_DEPTH_MAX: Final = 128  # arrays and objects inside one another
 SUBMIT_BODY_BYTES_MAX: Final = 2 << 20  # a whole submission: definition, control, envelope
 RESULT_BYTES_MAX: Final = 4 << 20  # the result's JSON text
 NAMESPACES_PER_JOB_MAX: Final = 64
@@ -32,6 +33,7 @@ LOG_BYTES_PER_JOB_MAX: Final = 8 << 20  # text kept per job and kind; likewise
 FRAME_BYTES_MAX: Final = 8 << 20  # one WebSocket message, either way; beyond it: close 1009
 MESSAGES_PER_FRAME_MAX: Final = 1_000
 OUTBOX_BYTES_MAX: Final = 4 << 20  # waiting for one peer; beyond it the peer is let go
+WORKER_OUTBOX_BYTES_MAX: Final = 64 << 20  # likewise, for a worker: definitions wait in it
 OUTBOX_COALESCE_BYTES: Final = 256 << 10  # above it, state updates of one job replace each other
 OUTBOX_STALL_MS: Final = 20_000  # one write may wait this long for a peer that does not read
 CREDIT_MAX: Final = 10_000  # jobs one worker may hold

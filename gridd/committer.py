@@ -1,0 +1,144 @@
+"""The one loop: gather what the engines decided, make it durable, then let it out.
+
+``take`` is called as events are stepped. Records wait here for the next append; effects wait
+behind the records that came before them. One append is under way at a time, in a thread; what
+arrives meanwhile is the next batch (group commit), so one sync serves all who wait.
+
+This is the only place that lets effects out, and it does so in the order in which they were
+taken: durable before visible (DESIGN 5.2).
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Protocol
+
+import msgspec
+
+from gridd.core.effects import Append, Effect
+from gridd.core.records import Record
+from gridd.journal.base import Journal, JournalError, Position
+
+log = logging.getLogger("gridd")
+
+
+class CarryOut(Protocol):
+    def __call__(self, queue: str, effect: Effect) -> None: ...
+
+
+class Committer:
+    """``carry_out`` gets each effect once it may leave, ``located`` each record's position once
+    it is durable, ``failed`` the error that ended it all (once)."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        carry_out: CarryOut,
+        located: Callable[[Record, Position], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self._journal = journal
+        self._carry_out = carry_out
+        self._located = located
+        self._failed = failed
+        self._encode = msgspec.msgpack.Encoder().encode
+        # The next batch: its records, and all that leaves once they are durable, in order.
+        self._records: list[Record] = []
+        self._behind: list[Callable[[], None]] = []
+        self._waiters: list[asyncio.Future[None]] = []
+        self._committing = False
+        self._task: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._error: BaseException | None = None
+        self.appends = 0
+        self.records = 0
+
+    @property
+    def healthy(self) -> bool:
+        return self._error is None
+
+    def take(self, queue: str, effects: list[Effect]) -> None:
+        """Let ``effects`` out in order, each as soon as all records before it are durable."""
+        if self._error is not None:
+            return  # nothing leaves any more; callers were told by ``failed``
+        for effect in effects:
+            if type(effect) is Append:
+                self._records.append(effect.record)
+            elif self._records or self._committing:
+                self._behind.append(partial(self._carry_out, queue, effect))
+            else:
+                self._carry_out(queue, effect)
+        if self._records and not self._committing:
+            self._committing = True
+            self._task = asyncio.get_running_loop().create_task(self._commit_all())
+
+    def defer(self, act: Callable[[], None]) -> None:
+        """Call ``act`` once all that was taken so far is durable and out (never, if it fails)."""
+        if self._error is not None:
+            return
+        if self._records or self._committing:
+            self._behind.append(act)
+        else:
+            act()
+
+    async def durable(self) -> None:
+        """Return once all that was taken so far is durable. Raises ``JournalError`` when it
+        never will be."""
+        if self._error is not None:
+            raise JournalError("the journal can't be written any more") from self._error
+        if not self._committing:
+            return
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
+
+    async def close(self) -> None:
+        """Finish what was taken, then stop. Nothing may be taken meanwhile."""
+        while self._task is not None and not self._task.done():
+            await asyncio.wait([self._task])
+        self._thread.shutdown()
+
+    async def _commit_all(self) -> None:
+        """Runs while there is anything to commit; ends by itself when all is out."""
+        waiters: list[asyncio.Future[None]] = []
+        try:
+            await asyncio.sleep(0)  # let the rest of this turn's events join the first batch
+            while self._records or self._behind or self._waiters:
+                records, self._records = self._records, []
+                behind, self._behind = self._behind, []
+                waiters, self._waiters = self._waiters, []
+                await self._append(records)
+                for act in behind:
+                    act()
+                for waiter in waiters:
+                    if not waiter.done():
+                        waiter.set_result(None)
+        except BaseException as error:
+            self._fail(error, waiters)
+        finally:
+            self._committing = False
+
+    async def _append(self, records: list[Record]) -> None:
+        if not records:
+            return
+        payloads = [self._encode(record) for record in records]
+        positions = await asyncio.get_running_loop().run_in_executor(
+            self._thread, self._journal.append, payloads, self._journal.end
+        )
+        self.appends += 1
+        self.records += len(records)
+        for record, position in zip(records, positions, strict=True):
+            self._located(record, position)
+
+    def _fail(self, error: BaseException, waiters: list[asyncio.Future[None]]) -> None:
+        """Nothing of what waits here is known to be durable: none of it leaves."""
+        self._error = error
+        for waiter in [*waiters, *self._waiters]:
+            if not waiter.done():
+                waiter.set_exception(JournalError("the journal can't be written any more"))
+        self._waiters.clear()
+        self._behind.clear()
+        self._records.clear()
+        self._failed(error)

@@ -1,0 +1,59 @@
+"""What is read back from the journal: definitions, finished jobs, stored logs.
+
+Pure functions from records to the JSON that peers get (WIRE 1.5, 1.7).
+"""
+
+from typing import Any
+
+import msgspec
+
+from gridd.core import records as r
+from gridd.core.effects import JobView
+from gridd.core.logs import StoredLogs
+from gridd_protocol.messages import LogLine
+
+_read_record = msgspec.msgpack.Decoder(r.Record).decode
+_read_logs = msgspec.json.Decoder(StoredLogs).decode
+
+
+def definition_of(payload: bytes) -> bytes:
+    """The definition's JSON text, exactly as submitted."""
+    record = _read_record(payload)
+    assert isinstance(record, r.Submitted), type(record)
+    return record.definition
+
+
+def logs_of(payload: bytes) -> StoredLogs:
+    record = _read_record(payload)
+    assert isinstance(record, r.Finished), type(record)
+    return _read_logs(record.logs) if record.logs else StoredLogs()
+
+
+def finished_of(payload: bytes, view: JobView) -> bytes:
+    """The finished job: the job's record with ``finished`` (WIRE 1.5).
+
+    ``result.logs`` is what the program printed, then the worker's own remarks. Of a job that
+    never ran its program, it is what building or pulling its image printed.
+    """
+    record = _read_record(payload)
+    assert isinstance(record, r.Finished), type(record)
+    logs = _read_logs(record.logs) if record.logs else StoredLogs()
+    result: dict[str, Any] = msgspec.json.decode(record.result) if record.result else {}
+    printed = logs.run or (logs.build if record.reason == "Error" else [])
+    result["logs"] = [*map(wire_line, printed), *result.get("logs", [])]
+    finished: dict[str, Any] = {
+        "type": "Finished",
+        "reason": record.reason,
+        "worker": record.worker,
+        "time": record.time,
+        "result": result,
+    }
+    if record.message:
+        finished["message"] = record.message
+    job: dict[str, Any] = msgspec.to_builtins(view, builtin_types=(msgspec.Raw,))
+    return msgspec.json.encode({**job, "finished": finished})
+
+
+def wire_line(line: LogLine) -> list[str | int | bool]:
+    """``[text, time]``, or ``[text, time, true]`` for stderr (WIRE 1.7)."""
+    return [line.text, line.time, True] if line.stderr else [line.text, line.time]

@@ -1,0 +1,207 @@
+"""Client sockets: upstream's JSON (WIRE 2), read and answered.
+
+A client may submit, cancel and delete, and ask for state. It can't report on jobs: that is for
+the worker that holds the lease. What can't be understood is answered with an ``Error`` message
+(ours; upstream's clients ignore it) and disturbs nothing else.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import msgspec
+from aiohttp import WSMsgType, web
+
+from gridd.daemon import Daemon
+from gridd.edge.client_frames import JsonFrames
+from gridd.edge.frames import text_frame
+from gridd.edge.outbox import Outbox
+from gridd.submission import read_submission
+from gridd_protocol.errors import ErrorCode, ProtocolError, shown
+from gridd_protocol.names import check_job_id, check_namespace
+
+_T = TypeVar("_T")
+
+REQUESTS_MAX = 1_000
+"""Submissions and cancels of one client that are not yet durable; beyond it, it is read no
+further until some are: backpressure reaches the sender."""
+
+
+class _Frame(msgspec.Struct):
+    type: str
+    payload: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class _StateChange(msgspec.Struct):
+    state: str
+    value: msgspec.Raw
+    job: str | None = None
+
+
+class _Queued(msgspec.Struct):
+    enqueued: msgspec.Raw
+
+
+class _Finished(msgspec.Struct):
+    reason: str | None = None
+    message: str | None = None
+    namespace: str | None = None
+
+
+class _QueryJob(msgspec.Struct):
+    job_id: str = msgspec.field(name="jobId")
+
+
+_read_frame = msgspec.json.Decoder(_Frame).decode
+_PONG = text_frame(b"PONG")
+
+
+class ClientSocket:
+    """One connection. ``run`` returns when it is over."""
+
+    def __init__(self, daemon: Daemon, frames: JsonFrames, queue: str) -> None:
+        self._daemon = daemon
+        self._frames = frames
+        self._queue = queue
+        self._peer = daemon.new_ref()
+        self._requests: set[asyncio.Task[None]] = set()
+        self._outbox: Outbox
+        self._handlers: dict[str, Callable[[msgspec.Raw], Awaitable[None]]] = {
+            "StateChange": self._on_state_change,
+            "QueryJob": self._on_query_job,
+            "QueryJobStates": self._on_query_job_states,
+        }
+
+    async def run(self, ws: web.WebSocketResponse, transport: asyncio.WriteTransport) -> None:
+        self._outbox = Outbox(transport)
+        self._daemon.join_client(self._queue, self._peer, self)
+        try:
+            async for message in ws:
+                if message.type is WSMsgType.TEXT:
+                    await self._read(message.data)
+                elif message.type is WSMsgType.BINARY:
+                    self._complain(_not_a_frame("a binary frame"))
+        finally:
+            self._daemon.leave_client(self._queue, self._peer)
+            for task in self._requests:
+                task.cancel()
+
+    # --- rooms.ClientPeer -------------------------------------------------------------
+
+    def send(self, frame: bytes, key: str | None = None) -> None:
+        self._outbox.push(frame, key)
+
+    def close(self, code: int, reason: str) -> None:
+        self._outbox.close(code, reason)
+
+    # --- what it says -----------------------------------------------------------------
+
+    async def _read(self, text: str) -> None:
+        if text == "PING":
+            self._outbox.push(_PONG)
+            return
+        if text in ("", "undefined"):  # upstream's browser says so on every connect
+            return
+        try:
+            await self._dispatch(text)
+        except ProtocolError as error:
+            self._complain(error)
+
+    async def _dispatch(self, text: str) -> None:
+        try:
+            frame = _read_frame(text)
+        except (msgspec.MsgspecError, RecursionError):
+            raise _not_a_frame(shown(text)) from None
+        handler = self._handlers.get(frame.type)
+        if handler is None:
+            raise ProtocolError(
+                ErrorCode.UNKNOWN_TYPE,
+                f"type {shown(frame.type)} is not one that a client may send",
+                field="type",
+            )
+        await handler(frame.payload)
+
+    async def _on_state_change(self, payload: msgspec.Raw) -> None:
+        change = _decode(payload, _StateChange, "payload")
+        if change.state == "Queued":
+            await self._submit(change)
+        elif change.state == "Finished":
+            await self._let_go(change)
+        else:
+            raise ProtocolError(
+                ErrorCode.BAD_MESSAGE,
+                f"payload.state is {shown(change.state)}; a client may send Queued, or Finished "
+                "with the reason Cancelled or Deleted",
+                field="payload.state",
+            )
+
+    async def _submit(self, change: _StateChange) -> None:
+        value = _decode(change.value, _Queued, "payload.value")
+        _, event = read_submission(value.enqueued)
+        await self._request(self._daemon.submit_event(self._queue, event))
+
+    async def _let_go(self, change: _StateChange) -> None:
+        value = _decode(change.value, _Finished, "payload.value")
+        job = check_job_id(change.job, "payload.job")
+        namespace = check_namespace(value.namespace or "_", "payload.value.namespace")
+        if value.reason == "Cancelled":
+            message = (value.message or "")[:1_000]
+            await self._request(self._daemon.cancel(self._queue, job, namespace, message))
+        elif value.reason == "Deleted":
+            await self._request(self._daemon.delete(self._queue, job, namespace))
+        else:
+            raise ProtocolError(
+                ErrorCode.BAD_MESSAGE,
+                f"payload.value.reason is {shown(value.reason)}; a client may cancel or delete a "
+                "job, only the worker that runs it may report on it",
+                field="payload.value.reason",
+            )
+
+    async def _on_query_job(self, payload: msgspec.Raw) -> None:
+        job = check_job_id(_decode(payload, _QueryJob, "payload").job_id, "payload.jobId")
+        view = await self._daemon.job(self._queue, job)
+        self._outbox.push(self._frames.job(job, view))
+
+    async def _on_query_job_states(self, _: msgspec.Raw) -> None:
+        self._outbox.push(self._frames.full_state(await self._daemon.jobs(self._queue)))
+
+    # --- requests under way -----------------------------------------------------------
+
+    async def _request(self, request: Awaitable[Any]) -> None:
+        """Start it and read on: what a client sends in a row is made durable together."""
+        while len(self._requests) >= REQUESTS_MAX:
+            await asyncio.wait(self._requests, return_when=asyncio.FIRST_COMPLETED)
+        task = asyncio.ensure_future(self._finish(request))
+        self._requests.add(task)
+        task.add_done_callback(self._requests.discard)
+
+    async def _finish(self, request: Awaitable[Any]) -> None:
+        try:
+            await request
+        except ProtocolError as error:
+            self._complain(error)
+
+    def _complain(self, error: ProtocolError) -> None:
+        self._outbox.push(self._frames.error(error))
+
+
+def _decode(raw: msgspec.Raw, kind: type[_T], under: str) -> _T:
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).partition(" - at `$")
+        field = under + where.rstrip("`")
+        raise ProtocolError(
+            ErrorCode.BAD_MESSAGE, f"{field}: {what[0].lower()}{what[1:]}", field=field
+        ) from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ProtocolError(ErrorCode.BAD_MESSAGE, f"{under}: {error}", field=under) from None
+
+
+def _not_a_frame(what: str) -> ProtocolError:
+    return ProtocolError(
+        ErrorCode.BAD_MESSAGE,
+        f"{what} is not a message; send JSON text such as "
+        '{"type":"QueryJob","payload":{"jobId":"..."}}',
+        field="frame",
+    )

@@ -1,0 +1,67 @@
+"""The two WebSocket doors of a queue, as aiohttp handlers."""
+
+import asyncio
+from typing import cast
+
+from aiohttp import web
+
+from gridd.daemon import Daemon
+from gridd.edge.client_frames import JsonFrames
+from gridd.edge.client_socket import ClientSocket
+from gridd.edge.parameters import queue_name
+from gridd.edge.worker_socket import WorkerSocket
+from gridd_protocol.codec import Codec
+from gridd_protocol.errors import ErrorCode, ProtocolError
+from gridd_protocol.limits import FRAME_BYTES_MAX
+from gridd_protocol.messages import SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK
+
+_PING_S = 25.0
+"""Protocol pings; a peer that does not answer is dropped after half as long again. A backlog that
+takes longer than half of it to be read looks dead too (FACTS 4)."""
+
+
+class Sockets:
+    def __init__(self, daemon: Daemon, frames: JsonFrames) -> None:
+        self._daemon = daemon
+        self._frames = frames
+
+    async def client(self, request: web.Request) -> web.StreamResponse:
+        queue = queue_name(request)
+        ws = _socket()
+        await ws.prepare(request)
+        await ClientSocket(self._daemon, self._frames, queue).run(ws, _transport(request))
+        return ws
+
+    async def worker(self, request: web.Request) -> web.StreamResponse:
+        queue = queue_name(request)
+        offered = request.headers.get("Sec-WebSocket-Protocol", "").replace(" ", "").split(",")
+        chosen = next((name for name in _SUBPROTOCOLS if name in offered), None)
+        if chosen is None:
+            raise ProtocolError(
+                ErrorCode.BAD_VERSION,
+                "a worker socket must offer one of the subprotocols " + ", ".join(_SUBPROTOCOLS),
+                field="Sec-WebSocket-Protocol",
+            )
+        ws = _socket(chosen)
+        await ws.prepare(request)
+        await WorkerSocket(self._daemon, queue, Codec(chosen)).run(ws, _transport(request))
+        return ws
+
+
+_SUBPROTOCOLS = (SUBPROTOCOL_MSGPACK, SUBPROTOCOL_JSON)
+
+
+def _socket(subprotocol: str | None = None) -> web.WebSocketResponse:
+    return web.WebSocketResponse(
+        protocols=(subprotocol,) if subprotocol else (),
+        heartbeat=_PING_S,
+        compress=False,  # frames are made once for all (edge/frames.py), and cost half (FACTS 4)
+        max_msg_size=FRAME_BYTES_MAX + 1,  # aiohttp refuses a message *of* this size
+    )
+
+
+def _transport(request: web.Request) -> asyncio.WriteTransport:
+    transport = request.transport
+    if transport is None:  # gone while the handshake was answered
+        raise ConnectionResetError("the peer left during the handshake")
+    return cast(asyncio.WriteTransport, transport)

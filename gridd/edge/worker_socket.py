@@ -1,0 +1,148 @@
+"""Native worker sockets: frames of messages in, messages of one turn out as one frame.
+
+Judges form only (is it a message, is its result JSON of the right shape); whether a worker may
+say a thing is the engine's to decide.
+"""
+
+import asyncio
+import logging
+
+import msgspec
+from aiohttp import WSMsgType, web
+
+from gridd.core.events import WorkerSaid
+from gridd.daemon import Daemon
+from gridd.edge.frames import binary_frame, text_frame
+from gridd.edge.outbox import Outbox
+from gridd_protocol import messages as m
+from gridd_protocol.codec import Codec
+from gridd_protocol.errors import ErrorCode, ProtocolError
+from gridd_protocol.limits import (
+    HELLO_MS,
+    MESSAGES_PER_FRAME_MAX,
+    WORKER_OUTBOX_BYTES_MAX,
+)
+from gridd_protocol.results import Result
+
+log = logging.getLogger("gridd")
+
+PROTOCOL_CLOSE = 4000
+_FRAME_BYTES_AIM = 1 << 20
+"""Messages of one turn are put into frames of about this size: far from the bound, since one
+message (a definition, at most 1 MiB of text) may come on top."""
+
+_read_result = msgspec.json.Decoder(Result).decode
+
+
+class WorkerSocket:
+    """One connection. ``run`` returns when it is over."""
+
+    def __init__(self, daemon: Daemon, queue: str, codec: Codec) -> None:
+        self._daemon = daemon
+        self._queue = queue
+        self._codec = codec
+        self._peer = daemon.new_ref()
+        self._messages: list[m.ToWorker] = []
+        self._said_hello = False
+        self._outbox: Outbox
+
+    async def run(self, ws: web.WebSocketResponse, transport: asyncio.WriteTransport) -> None:
+        self._outbox = Outbox(
+            transport, bytes_max=WORKER_OUTBOX_BYTES_MAX, before_flush=self._frame_messages
+        )
+        self._daemon.join_worker(self._queue, self._peer, self)
+        loop = asyncio.get_running_loop()
+        impatience = loop.call_later(HELLO_MS / 1000, self._no_hello)
+        try:
+            async for message in ws:
+                if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                    self._read(message.data)
+                if self._outbox.closed:
+                    break
+        finally:
+            impatience.cancel()
+            self._daemon.leave_worker(self._queue, self._peer)
+
+    # --- rooms.WorkerPeer -------------------------------------------------------------
+
+    def send(self, message: m.ToWorker) -> None:
+        self._messages.append(message)
+        self._outbox.wake()
+
+    def close(self, code: int, reason: str) -> None:
+        self._frame_messages()
+        self._outbox.close_after_sending(code, reason)
+
+    # --- in ---------------------------------------------------------------------------
+
+    def _read(self, data: str | bytes) -> None:
+        decoded = self._codec.decode_from_worker(data)
+        for message in decoded.messages:
+            try:
+                self._take(message)
+            except ProtocolError as error:
+                self._complain(error)
+                if error.code is ErrorCode.UNAVAILABLE:
+                    return
+        for refused in decoded.errors:
+            self._complain(refused)
+
+    def _take(self, message: m.FromWorker) -> None:
+        if type(message) is m.Hello:
+            if message.protocol != m.PROTOCOL_VERSION:
+                raise ProtocolError(
+                    ErrorCode.BAD_VERSION,
+                    f"protocol {message.protocol} is not spoken here; "
+                    f"this server speaks {m.PROTOCOL_VERSION}",
+                    field="hello.protocol",
+                    limit=m.PROTOCOL_VERSION,
+                )
+            self._said_hello = True
+        elif type(message) is m.Finished:
+            _check_result(message)
+        self._daemon.step(self._queue, WorkerSaid(self._peer, message))
+
+    def _complain(self, error: ProtocolError) -> None:
+        code = error.code
+        self.send(m.Error(code.value, error.message, error.field, error.limit))
+        if code.fatal:
+            self.close(PROTOCOL_CLOSE, error.message)
+
+    def _no_hello(self) -> None:
+        if not self._said_hello:
+            text = f"no hello within {HELLO_MS} ms"
+            self._complain(
+                ProtocolError(ErrorCode.HELLO_FIRST, text, field="hello", limit=HELLO_MS)
+            )
+
+    # --- out --------------------------------------------------------------------------
+
+    def _frame_messages(self) -> None:
+        """Everything said in this turn, in as few frames as the bounds allow."""
+        messages, self._messages = self._messages, []
+        part: list[m.ToWorker] = []
+        size = 0
+        for message in messages:
+            part.append(message)
+            size += len(message.definition) if type(message) is m.Push else 100
+            if size >= _FRAME_BYTES_AIM or len(part) >= MESSAGES_PER_FRAME_MAX:
+                self._push(part)
+                part, size = [], 0
+        if part:
+            self._push(part)
+
+    def _push(self, part: list[m.ToWorker]) -> None:
+        data = self._codec.encode(part)
+        frame = text_frame(data.encode()) if isinstance(data, str) else binary_frame(data)
+        self._outbox.push(frame)
+
+
+def _check_result(message: m.Finished) -> None:
+    try:
+        _read_result(message.result)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise ProtocolError(
+            ErrorCode.BAD_MESSAGE,
+            f"finished.result of {message.job[:12]} is not a result: {error}",
+            field="finished.result",
+        ) from None

@@ -1,0 +1,165 @@
+"""Who is connected to a queue: the engine in the middle, workers and watchers around it.
+
+A room turns the engine's effects into calls on its members. It is made when a queue is first
+submitted to or connected to, and forgotten when nothing is left in it.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Protocol
+
+from gridd.core import effects as fx
+from gridd.core.engine import Engine
+from gridd.core.jobs import Job
+from gridd_protocol.messages import LogLine
+from gridd_protocol.messages import ToWorker as WorkerMessage
+
+LISTED_MS = 60_000
+"""An answer stays in lists and full states this long (WIRE 1.4); it is stored far longer."""
+
+LISTED_MAX = 10_000
+"""Jobs in one list or full state; beyond it the running and the oldest waiting ones."""
+
+VIEWS_WAITING_MAX = 16
+"""States that wait for one slow watcher; beyond it only the latest is kept."""
+
+
+class WorkerPeer(Protocol):
+    def send(self, message: WorkerMessage) -> None: ...
+
+    def close(self, code: int, reason: str) -> None: ...
+
+
+class ClientPeer(Protocol):
+    """A client socket. Frames are made once for all clients of a room (``ClientFrames``)."""
+
+    def send(self, frame: bytes, key: str | None = None) -> None: ...
+
+    def close(self, code: int, reason: str) -> None: ...
+
+
+class ClientFrames(Protocol):
+    """Makes the frames that clients are sent; the edge knows their shape."""
+
+    def job_changed(self, job: str, view: fx.JobView) -> bytes: ...
+
+    def log_added(self, job: str, step: str, lines: list[LogLine]) -> bytes: ...
+
+    def workers(self, workers: Iterable[fx.WorkerView]) -> bytes: ...
+
+    def full_state(self, jobs: dict[str, fx.JobView]) -> bytes: ...
+
+
+class Watcher:
+    """One reader of one job (an event stream). Woken on change; reads logs by its own cursors."""
+
+    def __init__(self) -> None:
+        self.views: list[fx.JobView] = []
+        self.changed = asyncio.Event()
+
+    def saw(self, view: fx.JobView | None) -> None:
+        if view is not None:
+            if len(self.views) >= VIEWS_WAITING_MAX:
+                self.views.clear()
+            self.views.append(view)
+        self.changed.set()
+
+
+class Room:
+    """``resync`` is called (later, once for many changes) when clients need a full state."""
+
+    def __init__(
+        self, engine: Engine, frames: ClientFrames, resync: Callable[["Room"], None]
+    ) -> None:
+        self.engine = engine
+        self.frames = frames
+        self.workers: dict[int, WorkerPeer] = {}
+        self.clients: dict[int, ClientPeer] = {}
+        self.watchers: dict[str, list[Watcher]] = {}
+        self.alarm: asyncio.TimerHandle | None = None
+        self.alarm_at: int | None = None
+        self._resync = resync
+        self._resync_timer: asyncio.TimerHandle | None = None
+
+    @property
+    def empty(self) -> bool:
+        return not (self.workers or self.clients or self.watchers) and self.engine.idle
+
+    def listed(self, now_ms: int) -> dict[str, fx.JobView]:
+        """Jobs that lists and full states show, oldest first: the live ones, and answers of the
+        last minute. At most ``LISTED_MAX``."""
+        jobs = self.engine.jobs
+        recent: list[Job] = []
+        for time, job_id in reversed(jobs.ended):
+            if time < now_ms - LISTED_MS or len(recent) >= LISTED_MAX // 2:
+                break
+            job = jobs.by_id.get(job_id)
+            if job is not None and job.answered and job.time == time:
+                recent.append(job)
+        running = [
+            jobs.by_id[job] for s in self.engine.sessions.by_worker.values() for job in s.held
+        ]
+        room = max(LISTED_MAX - len(recent) - len(running), 0)
+        waiting = [jobs.by_id[job] for _, _, job in islice(jobs.lines, room)]
+        chosen = [*recent, *running, *waiting]
+        chosen.sort(key=lambda job: job.sequence)
+        return {job.id: job.view() for job in chosen}
+
+    def carry_out(self, effect: fx.Effect) -> None:
+        """One effect that may leave now."""
+        if type(effect) is fx.SendWorker:
+            worker = self.workers.get(effect.peer)
+            if worker is not None:
+                worker.send(effect.message)
+        elif type(effect) is fx.JobChanged:
+            self._job_changed(effect)
+        elif type(effect) is fx.LogAdded:
+            self._log_added(effect)
+        elif type(effect) is fx.WorkersChanged:
+            if self.clients:
+                self.to_clients(self.frames.workers(effect.workers))
+        elif type(effect) is fx.CloseWorker:
+            worker = self.workers.pop(effect.peer, None)
+            if worker is not None:
+                worker.close(effect.code, effect.reason)
+
+    def close(self, code: int, reason: str) -> None:
+        """Let everybody go."""
+        for handle in (self.alarm, self._resync_timer):
+            if handle is not None:
+                handle.cancel()
+        for worker in list(self.workers.values()):
+            worker.close(code, reason)
+        for client in list(self.clients.values()):
+            client.close(code, reason)
+
+    def _job_changed(self, effect: fx.JobChanged) -> None:
+        for watcher in self.watchers.get(effect.job, ()):
+            watcher.saw(effect.view)
+        if not self.clients or effect.cause == "expire":
+            return
+        self.to_clients(self.frames.job_changed(effect.job, effect.view), effect.job)
+        if not effect.view.visible:
+            self._resync_soon()
+
+    def _log_added(self, effect: fx.LogAdded) -> None:
+        for watcher in self.watchers.get(effect.job, ()):
+            watcher.saw(None)
+        if self.clients:
+            self.to_clients(self.frames.log_added(effect.job, effect.step, effect.lines))
+
+    def to_clients(self, frame: bytes, key: str | None = None) -> None:
+        for client in self.clients.values():
+            client.send(frame, key)
+
+    def _resync_soon(self) -> None:
+        """Upstream's clients learn that a job is gone only from its absence in a full state
+        (WIRE 3.4). One such state serves all that ended meanwhile."""
+        if self._resync_timer is None:
+            delay = 0.1 if self.engine.jobs.live < 1_000 else 2.0
+            self._resync_timer = asyncio.get_running_loop().call_later(delay, self._call_resync)
+
+    def _call_resync(self) -> None:
+        self._resync_timer = None
+        self._resync(self)

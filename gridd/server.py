@@ -1,0 +1,95 @@
+"""``gridd serve`` from start to end: opens what is needed in order, closes it in reverse.
+
+The order of a stop is written once, here: let sockets go (1001), stop accepting, finish what was
+taken and sync it, keep a snapshot, close the journal.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+from aiohttp import web
+
+from gridd.blobs.folder import FolderBlobs
+from gridd.config import Config
+from gridd.core.settings import Settings
+from gridd.daemon import Daemon
+from gridd.edge.app import build_app
+from gridd.edge.client_frames import JsonFrames
+from gridd.edge.sockets import Sockets
+from gridd.errors import BlobError
+from gridd.journal.base import JournalError
+from gridd.journal.files import FileJournal
+
+log = logging.getLogger("gridd")
+
+STOP_S = 5.0
+"""For connections to end by themselves; then they are cut. With the last sync, well under the
+10 s in which ``gridd serve`` promises to be gone."""
+
+
+async def serve(config: Config, *, ready: Callable[[str], None]) -> int:
+    """Run until SIGTERM or SIGINT; the answer is the exit code. ``ready`` gets the grid's URL."""
+    stopping = asyncio.Event()
+    try:
+        async with running(config) as (url, failed):
+            with _signals(stopping):
+                ready(url)
+                stop = asyncio.ensure_future(stopping.wait())
+                both: tuple[asyncio.Future[Any], ...] = (stop, failed)
+                await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+                stop.cancel()
+                if failed.done() and failed.exception() is not None:
+                    log.critical("stopping: %s", failed.exception())
+                    return 1
+        return 0
+    except (JournalError, BlobError, OSError) as error:
+        log.critical("%s", error)
+        return 1
+
+
+@contextlib.asynccontextmanager
+async def running(config: Config) -> AsyncIterator[tuple[str, asyncio.Future[None]]]:
+    """A grid that serves while the block runs: its URL, and a future that gets the error when it
+    can't go on. Raises ``JournalError``, ``BlobError`` or ``OSError`` when it can't start."""
+    async with contextlib.AsyncExitStack() as stack:
+        journal = await asyncio.to_thread(FileJournal, config.journal)
+        stack.callback(journal.close)
+        blobs = await asyncio.to_thread(FolderBlobs, config.blobs)
+        stack.push_async_callback(blobs.close)
+        frames = JsonFrames()
+        settings = Settings(lease_ms=config.lease_ms, retention_ms=config.retention_ms)
+        daemon = await asyncio.to_thread(Daemon, journal, frames, settings)
+        daemon.start()
+        stack.push_async_callback(daemon.close)
+        app = build_app(daemon, blobs, config, Sockets(daemon, frames))
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_S)
+        app.on_shutdown.append(lambda _: daemon.let_go())
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        site = web.TCPSite(runner, config.host, config.port)
+        await site.start()
+        url = config.public_url or _url(runner, config.host)
+        log.info("serving", extra={"url": url, "records": daemon.replayed})
+        yield url, daemon.failed
+
+
+def _url(runner: web.AppRunner, host: str) -> str:
+    port = runner.addresses[0][1]
+    shown = "127.0.0.1" if host in ("0.0.0.0", "") else f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{port}"
+
+
+@contextlib.contextmanager
+def _signals(stopping: asyncio.Event) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
