@@ -4,11 +4,15 @@ Everything that a client can get wrong about a job is refused here, with the mem
 that the engine never sees it.
 """
 
+import json
+from typing import Any
+
 import msgspec
 
 from gridd.core.events import Submit
 from gridd.core.jobs import DEFAULT_NAMESPACE
 from gridd.core.records import Needs
+from gridd_protocol.canonical import read_json
 from gridd_protocol.definitions import Checked, checked
 from gridd_protocol.errors import ErrorCode, ProtocolError, shown
 from gridd_protocol.limits import SUBMIT_BODY_BYTES_MAX
@@ -104,9 +108,37 @@ def _parse(body: bytes) -> _Submission:
             raise ProtocolError(ErrorCode.BAD_REQUEST, "No job provided") from None
         raise _wrong(error, ErrorCode.BAD_REQUEST) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        found = _parse_with_surrogates(body)
+        if found is not None:
+            return found
         raise ProtocolError(
             ErrorCode.BAD_JSON, f"the body is not JSON: {str(error).lower()}", field="body"
         ) from None
+
+
+def _parse_with_surrogates(body: bytes) -> _Submission | None:
+    """msgspec refuses a lone surrogate (``\\ud800``), which JavaScript writes and upstream takes.
+    Such a definition is kept value for value, its text written anew in ASCII. ``None``: that was
+    not what is wrong with ``body``."""
+    if b"\\ud" not in body and b"\\uD" not in body:
+        return None
+    try:
+        members = read_json(body)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(members, dict):
+        return None
+    for name in ("definition", "control"):
+        if name in members:
+            members[name] = msgspec.Raw(_ascii(members[name]))
+    try:
+        return msgspec.convert(members, _Submission)
+    except msgspec.ValidationError as error:
+        raise _wrong(error, ErrorCode.BAD_REQUEST) from None
+
+
+def _ascii(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
 
 
 def _read_control_block(control: bytes) -> tuple[str, int]:
@@ -120,14 +152,7 @@ def _read_control_block(control: bytes) -> tuple[str, int]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(ErrorCode.BAD_JSON, str(error), field="control") from None
     namespace = DEFAULT_NAMESPACE if block.namespace is None else block.namespace
-    check_namespace(namespace, "control.namespace")
-    if namespace == "*":
-        raise ProtocolError(
-            ErrorCode.BAD_NAME,
-            "control.namespace is '*', which stands for all namespaces and can hold no job",
-            field="control.namespace",
-        )
-    return namespace, _duration(block.max_duration)
+    return check_namespace(namespace, "control.namespace"), _duration(block.max_duration)
 
 
 def _duration(value: str | int | float | None) -> int:
@@ -144,10 +169,16 @@ def _duration(value: str | int | float | None) -> int:
 def _shown(definition: bytes) -> _Shown:
     if b"tags" not in definition and b"requirements" not in definition:
         return _NOTHING_SHOWN
-    return _read_shown(definition)
+    try:
+        return _read_shown(definition)
+    except msgspec.DecodeError:  # lone surrogates
+        members = read_json(definition)
+        found = {name: msgspec.Raw(_ascii(members[name])) for name in _SHOWN if name in members}
+        return _Shown(**found)
 
 
 _NOTHING_SHOWN = _Shown()
+_SHOWN = ("tags", "requirements")
 
 
 def _present(raw: msgspec.Raw) -> bytes:

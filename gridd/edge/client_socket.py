@@ -143,7 +143,9 @@ class ClientSocket:
     async def _let_go(self, change: _StateChange) -> None:
         value = _decode(change.value, _Finished, "payload.value")
         job = check_job_id(change.job, "payload.job")
-        namespace = check_namespace(value.namespace or "_", "payload.value.namespace")
+        namespace = value.namespace or "_"
+        if namespace != "*":  # every one of this queue
+            check_namespace(namespace, "payload.value.namespace")
         if value.reason == "Cancelled":
             message = (value.message or "")[:1_000]
             await self._request(self._daemon.cancel(self._queue, job, namespace, message))

@@ -1,13 +1,12 @@
 """Native worker sockets: frames of messages in, messages of one turn out as one frame.
 
-Judges form only (is it a message, is its result JSON of the right shape); whether a worker may
-say a thing is the engine's to decide.
+Whether a frame holds messages is the codec's to judge, whether a worker may say a thing the
+engine's.
 """
 
 import asyncio
 import logging
 
-import msgspec
 from aiohttp import WSMsgType, web
 
 from gridd.core.events import WorkerSaid
@@ -22,7 +21,6 @@ from gridd_protocol.limits import (
     MESSAGES_PER_FRAME_MAX,
     WORKER_OUTBOX_BYTES_MAX,
 )
-from gridd_protocol.results import Result
 
 log = logging.getLogger("gridd")
 
@@ -30,8 +28,6 @@ PROTOCOL_CLOSE = 4000
 _FRAME_BYTES_AIM = 1 << 20
 """Messages of one turn are put into frames of about this size: far from the bound, since one
 message (a definition, at most 1 MiB of text) may come on top."""
-
-_read_result = msgspec.json.Decoder(Result).decode
 
 
 class WorkerSocket:
@@ -98,8 +94,6 @@ class WorkerSocket:
                     limit=m.PROTOCOL_VERSION,
                 )
             self._said_hello = True
-        elif type(message) is m.Finished:
-            _check_result(message)
         self._daemon.step(self._queue, WorkerSaid(self._peer, message))
 
     def _complain(self, error: ProtocolError) -> None:
@@ -135,14 +129,3 @@ class WorkerSocket:
         data = self._codec.encode(part)
         frame = text_frame(data.encode()) if isinstance(data, str) else binary_frame(data)
         self._outbox.push(frame)
-
-
-def _check_result(message: m.Finished) -> None:
-    try:
-        _read_result(message.result)
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise ProtocolError(
-            ErrorCode.BAD_MESSAGE,
-            f"finished.result of {message.job[:12]} is not a result: {error}",
-            field="finished.result",
-        ) from None

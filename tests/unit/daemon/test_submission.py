@@ -1,6 +1,7 @@
 """What a client can get wrong about a submission, and what becomes of a right one."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from gridd_protocol.errors import ErrorCode, ProtocolError
 from gridd_protocol.jobid import job_id
 from gridd_protocol.limits import DEFINITION_BYTES_MAX, SUBMIT_BODY_BYTES_MAX
 
+VECTORS = Path(__file__).parents[3] / "protocol" / "vectors"
 DEFINITION = {"image": "alpine:3.18.5", "command": "echo hi"}
 
 
@@ -118,3 +120,30 @@ def test_what_is_wrong_is_named(raw, code, field):
 def test_a_wrong_id_is_told_the_right_one():
     with pytest.raises(ProtocolError, match=job_id(DEFINITION)):
         read_submission(body(id="a" * 64, definition=DEFINITION))
+
+
+def test_a_lone_surrogate_is_kept_value_for_value():
+    raw = b'{"definition":{"image":"a","command":"\\ud800","tags":["\\uDC00"]},"control":{"namespace":"n"}}'
+    found, event = read_submission(raw)
+    assert found.id == job_id({"image": "a", "command": "\ud800", "tags": ["\udc00"]})
+    assert json.loads(event.definition) == {"image": "a", "command": "\ud800", "tags": ["\udc00"]}
+    assert json.loads(event.tags) == ["\udc00"]
+    assert event.namespace == "n"
+
+
+def test_every_definition_with_a_known_id_is_accepted():
+    vectors = json.loads((VECTORS / "job-id.json").read_text())
+    assert len(vectors) == 187
+    for vector in vectors:
+        raw = json.dumps({"id": vector["id"], "definition": vector["definition"]}).encode()
+        assert read_submission(raw.replace(b"Infinity", b"1e400"))[1].job == vector["id"], vector[
+            "name"
+        ]
+
+
+def test_every_malformed_definition_is_refused():
+    for vector in json.loads((VECTORS / "malformed-definitions.json").read_text()):
+        with pytest.raises(ProtocolError) as caught:
+            read_submission(body(definition=vector["definition"]))
+        assert caught.value.code is ErrorCode.BAD_DEFINITION, vector["name"]
+        assert caught.value.field is not None
