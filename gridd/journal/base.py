@@ -49,7 +49,12 @@ class Journal(Protocol):
         ...
 
     def replay(self, after: Position = START) -> Iterator[tuple[Position, bytes]]:
-        """Records from ``after`` on, in order. Raises ``Damaged`` where one is not whole."""
+        """Records from ``after`` on, in order, up to what is durable now.
+
+        ``after`` is any position or ``end`` that this journal gave out, also before a restart;
+        ``START`` means the oldest record held. Raises ``Damaged`` where one is not whole, and
+        at once when ``after`` is past the end or records behind it were forgotten.
+        """
         ...
 
     def read(self, position: Position) -> bytes:
@@ -57,15 +62,23 @@ class Journal(Protocol):
         ...
 
     def write_snapshot(self, at: Position, payloads: Iterable[bytes]) -> None:
-        """Keep ``payloads`` as the whole state at ``at``: written beside, synced, then renamed."""
+        """Keep ``payloads`` as the whole state at ``at``: written beside, synced, then renamed.
+
+        The last two are kept. Raises ``JournalError`` when it could not be kept, which harms
+        neither the log nor the older ones. May run beside an ``append``.
+        """
         ...
 
     def read_snapshot(self) -> tuple[Position, Iterator[bytes]] | None:
-        """The newest whole snapshot, or ``None``. A damaged one is passed over for an older."""
+        """The newest whole snapshot, or ``None``. A damaged one is passed over for an older.
+
+        Raises ``Damaged`` when none is whole and the log has forgotten its beginning.
+        """
         ...
 
     def forget(self, before: Position) -> None:
-        """Drop whole segments that end at or before ``before``."""
+        """Drop whole segments that end at or before ``before``, never the last, and only as far
+        as the older of the kept snapshots reaches: without a snapshot nothing is dropped."""
         ...
 
     def close(self) -> None:

@@ -1,0 +1,353 @@
+"""The journal in a directory of segment files (docs/journal.md).
+
+Owns the order of writes and syncs, the lock, and which files may go. The bytes are
+``format``'s, mending at the start is ``opening``'s, snapshots are ``snapshots``'.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+
+from gridd.journal.base import (
+    START,
+    Fenced,
+    JournalError,
+    Position,
+    WriteFailed,
+)
+from gridd.journal.format import (
+    HEADER_BYTES,
+    ID_BYTES,
+    SEGMENT_MAGIC,
+    Broken,
+    Header,
+    SegmentWalk,
+    batch_bytes_bound,
+    encode_batch,
+    encode_header,
+    read_frame,
+)
+from gridd.journal.fs import File, Files, Lock, LockHeld, RealFiles
+from gridd.journal.names import (
+    LOCK_NAME,
+    PART_SUFFIX,
+    damaged,
+    list_snapshots,
+    segment_path,
+    snapshot_path,
+)
+from gridd.journal.opening import Found, inspect
+from gridd.journal.readers import OpenSegments
+from gridd.journal.snapshots import newest_snapshot, write_snapshot
+
+logger = logging.getLogger("gridd.journal")
+
+SEGMENT_BYTES = 64 << 20
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class FileJournal:
+    """``Journal`` over files. Opening takes the lock, mends a torn tail and raises the epoch.
+
+    A batch survives a crash whole or not at all. A segment is closed when the next batch would
+    take it over ``segment_bytes``; only a batch that is larger by itself makes a larger one.
+    Opening raises ``Fenced`` (someone holds the lock), ``Damaged``, or ``JournalError``.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        fs: Files | None = None,
+        segment_bytes: int = SEGMENT_BYTES,
+        random_bytes: Callable[[int], bytes] = os.urandom,
+        now_ms: Callable[[], int] = _wall_ms,
+    ) -> None:
+        self._directory = os.fspath(directory)
+        self._fs: Files = fs or RealFiles()
+        self._segment_bytes = segment_bytes
+        self._random_bytes = random_bytes
+        self._now_ms = now_ms
+        # Why appends are refused from now on, or None. Set once, never cleared: after a failed
+        # sync the kernel may drop the pages and call the next sync a success.
+        self._refusal: JournalError | None = None
+        self._closed = False
+        self._readers = OpenSegments(self._open_segment)
+        try:
+            self._lock = self._take_lock()
+            try:
+                self._start(inspect(self._fs, self._directory))
+            except BaseException:
+                self._lock.close()
+                raise
+        except OSError as error:
+            raise JournalError(f"{self._directory}: can't open the journal: {error}") from error
+
+    # -- opening
+
+    def _take_lock(self) -> Lock:
+        self._fs.make_directory(self._directory)
+        path = os.path.join(self._directory, LOCK_NAME)
+        try:
+            return self._fs.lock(path, f"pid {os.getpid()}")
+        except LockHeld as held:
+            raise Fenced(
+                f"{self._directory}: in use by another process ({held.holder or 'unknown'}). "
+                "Stop it, or use another data directory."
+            ) from None
+
+    def _start(self, found: Found) -> None:
+        # ``_headers`` is replaced, never changed in place, and ``_end`` moves only after the
+        # sync: a reader in another thread sees the one or the other, both true.
+        self._headers = found.headers
+        self._end = found.end
+        self._epoch = found.epoch + 1
+        for name in self._fs.list(self._directory):
+            if name.endswith(PART_SUFFIX):
+                self._fs.remove(os.path.join(self._directory, name))
+        if found.headers:
+            # A killed writer may have left names unsynced, of the last segment or a snapshot.
+            self._fs.sync_directory(self._directory)
+            path = segment_path(self._directory, found.end.segment)
+            self._file = self._fs.open(path, writable=True)
+            # An empty batch makes the epoch durable, and from now on damage before it can't pass
+            # for a torn tail.
+            self._write([])
+        else:
+            self._create_segment(1)
+        self._marked_end = self._end
+
+    def _create_segment(self, number: int) -> None:
+        header = Header(
+            self._random_bytes(ID_BYTES),
+            number,
+            self._end.offset,
+            self._epoch,
+            self._now_ms(),
+        )
+        file = self._fs.create(segment_path(self._directory, number))
+        try:
+            file.write(encode_header(SEGMENT_MAGIC, header))
+            file.sync()
+            self._fs.sync_directory(self._directory)
+        except BaseException:
+            # Taken back for the same reason as in ``_give_up``; nothing was in it.
+            file.close()
+            with suppress(OSError):
+                self._fs.remove(segment_path(self._directory, number))
+            raise
+        self._file = file
+        self._headers = {**self._headers, number: header}
+        self._end = Position(number, HEADER_BYTES)
+
+    # -- writing
+
+    @property
+    def end(self) -> Position:
+        return self._end
+
+    @property
+    def epoch(self) -> int:
+        """Counts the openings of this journal: the writer generation in every batch mark."""
+        return self._epoch
+
+    def append(self, batch: Sequence[bytes], after: Position) -> list[Position]:
+        """See ``Journal.append``. One write and one sync; ``ValueError`` for a payload too long."""
+        if self._refusal:
+            raise type(self._refusal)(str(self._refusal))
+        if after != self._end:
+            raise Fenced(
+                f"{self._directory}: the writer believes that the end is {after.segment}/"
+                f"{after.offset}, it is {self._end.segment}/{self._end.offset}"
+            )
+        if not batch:
+            return []
+        try:
+            self._check_alone()
+            if self._is_full(batch_bytes_bound(batch)):
+                self._roll()
+            return self._write(batch)
+        except OSError as error:
+            raise self._give_up(error) from error
+
+    def _check_alone(self) -> None:
+        """A lock can be got round (its file removed, a network disk). But who opens the journal
+        writes a batch mark at once, so a size that is not ours tells."""
+        size = self._file.size()
+        if size != self._end.offset:
+            self._refusal = Fenced(
+                f"{segment_path(self._directory, self._end.segment)}: has {size} bytes where this "
+                f"writer left {self._end.offset}: another process has written to it"
+            )
+            raise self._refusal
+
+    def _is_full(self, batch_bytes: int) -> bool:
+        used = self._end.offset
+        return used > HEADER_BYTES and used + batch_bytes > self._segment_bytes
+
+    def _roll(self) -> None:
+        sealed, full = self._file, self._end
+        try:
+            self._create_segment(full.segment + 1)
+        except FileExistsError as error:
+            self._refusal = Fenced(f"{error.filename}: already made by another process")
+            raise self._refusal from None
+        sealed.close()
+        logger.info("segment %d sealed with %d bytes", full.segment, full.offset)
+
+    def _write(self, batch: Sequence[bytes]) -> list[Position]:
+        segment, start = self._end
+        data, offsets = encode_batch(self._headers[segment], self._epoch, start, batch)
+        self._file.write(data)
+        self._file.sync()
+        self._end = Position(segment, start + len(data))
+        return [Position(segment, offset) for offset in offsets]
+
+    def _give_up(self, error: OSError) -> WriteFailed:
+        """Refuse all further appends. The bytes that are not durable are taken back if the disk
+        lets us: else a restart would read them from the page cache and believe them."""
+        self._refusal = WriteFailed(
+            f"{segment_path(self._directory, self._end.segment)}: writing after byte "
+            f"{self._end.offset} failed: {error}. Nothing more is written; see to the disk, then "
+            "start gridd again."
+        )
+        with suppress(OSError):
+            self._file.truncate(self._end.offset)
+        return WriteFailed(str(self._refusal))
+
+    # -- reading
+
+    def replay(self, after: Position = START) -> Iterator[tuple[Position, bytes]]:
+        """See ``Journal.replay``. Up to what is durable now; memory: a chunk and one payload.
+
+        From ``START`` it begins with the oldest segment held. Any other position whose records
+        are not all held, or that is past the end, is ``Damaged`` at once.
+        """
+        end = self._end  # before the headers: they are then at least as new
+        headers = self._headers
+        first = min(headers)
+        if after > end:
+            raise damaged(
+                segment_path(self._directory, after.segment),
+                after.offset,
+                f"it is needed from there on, but the journal ends at {end.segment}/{end.offset}",
+            )
+        begins_at_first = after == (first - 1, headers[first].offset)
+        if after.segment < first and after != START and not begins_at_first:
+            raise damaged(
+                segment_path(self._directory, after.segment),
+                after.offset,
+                f"it is needed from there on, but the oldest segment held is {first}",
+            )
+        return self._replay(headers, max(after, Position(first, 0)), end)
+
+    def _replay(
+        self, headers: dict[int, Header], after: Position, end: Position
+    ) -> Iterator[tuple[Position, bytes]]:
+        for number in range(after.segment, end.segment + 1):
+            path = segment_path(self._directory, number)
+            stop = end.offset if number == end.segment else headers[number + 1].offset
+            start = after.offset if number == after.segment else 0
+            try:
+                file = self._fs.open(path)
+                try:
+                    yield from SegmentWalk(file, headers[number], stop).records(start)
+                finally:
+                    file.close()
+            except Broken as broken:
+                raise damaged(path, broken.offset, broken.reason) from None
+            except OSError as error:
+                raise JournalError(f"{path}: {error}") from error
+
+    def read(self, position: Position) -> bytes:
+        """See ``Journal.read``. ``KeyError`` also for a place that nothing was written to yet."""
+        end = self._end  # before the headers: they are then at least as new
+        headers = self._headers
+        if position.segment not in headers or position >= end:
+            raise KeyError(position)
+        path = segment_path(self._directory, position.segment)
+        last = position.segment == end.segment
+        stop = end.offset if last else headers[position.segment + 1].offset
+        try:
+            with self._readers.borrow(position.segment) as file:
+                return read_frame(file, position.offset, stop)
+        except Broken as broken:
+            raise damaged(path, broken.offset, broken.reason) from None
+        except OSError as error:
+            if position.segment not in self._headers:  # forgotten just now
+                raise KeyError(position) from None
+            raise JournalError(f"{path}: {error}") from error
+
+    def _open_segment(self, number: int) -> File:
+        return self._fs.open(segment_path(self._directory, number))
+
+    # -- snapshots, and forgetting
+
+    def write_snapshot(self, at: Position, payloads: Iterable[bytes]) -> None:
+        """See ``Journal.write_snapshot``. May run beside ``append``. A failure is a
+        ``JournalError`` and harms neither the log nor the older snapshots. The last two are kept.
+        """
+        if at > self._end:
+            raise ValueError(f"snapshot at {at}, but the journal ends at {self._end}")
+        drawn = self._random_bytes(ID_BYTES)
+        header = Header(drawn, at.segment, at.offset, self._epoch, self._now_ms())
+        write_snapshot(self._fs, self._directory, header, payloads)
+
+    def read_snapshot(self) -> tuple[Position, Iterator[bytes]] | None:
+        """See ``Journal.read_snapshot``. ``Damaged`` when none is whole though the log relies on
+        one, having forgotten its beginning."""
+        snapshot = newest_snapshot(self._fs, self._directory)
+        first = min(self._headers)
+        if snapshot is None and first > 1:
+            path = snapshot_path(self._directory, Position(first, HEADER_BYTES))
+            raise damaged(path, 0, f"no whole snapshot is left, and the log begins with {first}")
+        return snapshot
+
+    def forget(self, before: Position) -> None:
+        """Drop whole segments that end at or before ``before`` and that the older of the kept
+        snapshots covers: without that one the newest would be the only copy."""
+        snapshots = list_snapshots(self._fs, self._directory)
+        if not snapshots:
+            return
+        limit = min(before, snapshots[-1])
+        for number in sorted(self._headers)[:-1]:
+            if Position(number, self._headers[number + 1].offset) > limit:
+                break
+            self._drop(number)
+
+    def _drop(self, number: int) -> None:
+        self._headers = {n: header for n, header in self._headers.items() if n != number}
+        self._readers.drop(number)
+        path = segment_path(self._directory, number)
+        try:
+            # The snapshot's name and the removal before this one are durable first, so that a
+            # crash leaves neither a gap in the numbers nor a log without its beginning.
+            self._fs.sync_directory(self._directory)
+            self._fs.remove(path)
+        except OSError as error:
+            raise JournalError(f"{path}: can't be removed: {error}") from error
+        logger.info("segment %d forgotten", number)
+
+    # -- closing
+
+    def close(self) -> None:
+        """See ``Journal.close``. Ends with an empty batch, so that damage done to the file while
+        nothing runs can't pass for a torn tail."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._refusal is None and self._end != self._marked_end:
+            try:
+                self._check_alone()
+                self._write([])
+            except (OSError, Fenced) as error:
+                logger.warning("%s: closing without a last mark: %s", self._directory, error)
+        self._refusal = self._refusal or WriteFailed(f"{self._directory}: the journal is closed")
+        self._file.close()
+        self._readers.close()
+        self._lock.close()
