@@ -10,8 +10,6 @@ import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 
-import msgspec
-
 from gridd import documents
 from gridd.clock import Clock
 from gridd.committer import Committer
@@ -57,7 +55,7 @@ class Daemon(Grid):
         self._recovered: dict[str, Engine] = found.engines
         self.clock = clock(found.newest_ms)
         self._rooms: dict[str, Room] = {}
-        self._replies: dict[int, asyncio.Future[fx.Outcome]] = {}
+        self._replies: dict[int, Callable[[fx.Outcome | ProtocolError], None]] = {}
         self._refs = itertools.count(1)
         self._stored_logs: OrderedDict[tuple[str, str, int], StoredLogs] = OrderedDict()
         self.failed: asyncio.Future[None]
@@ -169,8 +167,8 @@ class Daemon(Grid):
     def _carry_out(self, queue: str, effect: fx.Effect) -> None:
         if type(effect) is fx.Reply:
             reply = self._replies.pop(effect.ref, None)
-            if reply is not None and not reply.done():
-                reply.set_result(effect.outcome)
+            if reply is not None:
+                reply(effect.outcome)
             return
         room = self._rooms.get(queue)
         if room is not None:
@@ -205,27 +203,23 @@ class Daemon(Grid):
         self._forget_if_empty(queue)
 
     def _fail(self, error: BaseException) -> None:
-        for reply in self._replies.values():
-            if not reply.done():
-                reply.set_exception(_unavailable())
-        self._replies.clear()
+        replies, self._replies = self._replies, {}
+        for reply in replies.values():
+            reply(_unavailable())
         if not self.failed.done():
             self.failed.set_exception(error)
 
     def _refuse_if_failed(self) -> None:
-        if not self.healthy or self.failed.done():
+        if self.failed.done():
             raise _unavailable()
 
     # --- the Grid face: changes -------------------------------------------------------
 
     async def submit(self, queue: str, body: bytes) -> fx.Accepted:
         _, event = read_submission(body)
-        return await self.submit_event(queue, event)
-
-    async def submit_event(self, queue: str, event: ev.Submit) -> fx.Accepted:
         outcome = await self._ask(queue, event)
         if isinstance(outcome, fx.Refused):
-            raise ProtocolError(outcome.code, outcome.message, field="queue", limit=outcome.limit)
+            raise refusal(outcome)
         assert isinstance(outcome, fx.Accepted)
         return outcome
 
@@ -242,15 +236,35 @@ class Daemon(Grid):
         assert isinstance(outcome, fx.Cancelled)
         return outcome
 
-    async def _ask(self, queue: str, event: ev.Submit | ev.Cancel | ev.Delete) -> fx.Outcome:
-        ref = self.new_ref()
-        reply: asyncio.Future[fx.Outcome] = asyncio.get_running_loop().create_future()
-        self._replies[ref] = reply
+    def post(
+        self,
+        queue: str,
+        event: ev.Submit | ev.Cancel | ev.Delete,
+        answer: Callable[[fx.Outcome | ProtocolError], None],
+    ) -> None:
+        """Hand ``event`` over; ``answer`` is called once, when its outcome is durable or can't
+        become so. Raises ``ProtocolError`` when nothing is taken any more."""
+        event.ref = self.new_ref()
+        self._replies[event.ref] = answer
         try:
-            self.step(queue, msgspec.structs.replace(event, ref=ref))
-            return await reply
-        finally:
-            self._replies.pop(ref, None)
+            self.step(queue, event)
+        except ProtocolError:
+            self._replies.pop(event.ref, None)
+            raise
+
+    async def _ask(self, queue: str, event: ev.Submit | ev.Cancel | ev.Delete) -> fx.Outcome:
+        reply: asyncio.Future[fx.Outcome] = asyncio.get_running_loop().create_future()
+
+        def answer(outcome: fx.Outcome | ProtocolError) -> None:
+            if reply.done():  # whoever asked has left; the outcome stands all the same
+                return
+            if isinstance(outcome, ProtocolError):
+                reply.set_exception(outcome)
+            else:
+                reply.set_result(outcome)
+
+        self.post(queue, event, answer)
+        return await reply
 
     # --- the Grid face: reading -------------------------------------------------------
 
@@ -404,6 +418,10 @@ class Daemon(Grid):
             await self._committer.durable()
         except JournalError:
             raise _unavailable() from None
+
+
+def refusal(refused: fx.Refused) -> ProtocolError:
+    return ProtocolError(refused.code, refused.message, field="queue", limit=refused.limit)
 
 
 def _unavailable() -> ProtocolError:

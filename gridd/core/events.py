@@ -14,10 +14,15 @@ class _Event(msgspec.Struct, frozen=True, gc=False):
     pass
 
 
-class Submit(_Event, frozen=True):
-    """Answered by ``Reply(ref, Accepted)`` or ``Reply(ref, Refused)``."""
+class _Request(msgspec.Struct, gc=False):
+    """``ref`` is set by the edge just before the event is stepped; nothing else ever changes."""
 
     ref: int
+
+
+class Submit(_Request):
+    """Answered by ``Reply(ref, Accepted)`` or ``Reply(ref, Refused)``."""
+
     job: str
     definition: bytes
     needs: Needs
@@ -29,22 +34,20 @@ class Submit(_Event, frozen=True):
     debug: bool = False
 
 
-class Cancel(_Event, frozen=True):
+class Cancel(_Request):
     """Let ``namespace`` (``*``: every one) let go of the job; the last to let go ends it.
 
     Answered by ``Reply(ref, Cancelled)``.
     """
 
-    ref: int
     job: str
     namespace: str = "_"
     message: str = ""
 
 
-class Delete(_Event, frozen=True):
+class Delete(_Request):
     """As ``Cancel``, and a stored answer is forgotten too: a next submission runs again."""
 
-    ref: int
     job: str
     namespace: str = "_"
 

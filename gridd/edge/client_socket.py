@@ -7,12 +7,14 @@ the worker that holds the lease. What can't be understood is answered with an ``
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 from aiohttp import WSMsgType, web
 
-from gridd.daemon import Daemon
+from gridd.core.effects import Outcome, Refused
+from gridd.core.events import Cancel, Delete, Submit
+from gridd.daemon import Daemon, refusal
 from gridd.edge.client_frames import JsonFrames
 from gridd.edge.frames import text_frame
 from gridd.edge.outbox import Outbox
@@ -52,6 +54,9 @@ class _QueryJob(msgspec.Struct):
     job_id: str = msgspec.field(name="jobId")
 
 
+MESSAGE_MAX = 1_000
+"""Characters of a cancel's message that are kept."""
+
 _read_frame = msgspec.json.Decoder(_Frame).decode
 _PONG = text_frame(b"PONG")
 
@@ -64,9 +69,10 @@ class ClientSocket:
         self._frames = frames
         self._queue = queue
         self._peer = daemon.new_ref()
-        self._requests: set[asyncio.Task[None]] = set()
+        self._pending = 0  # requests whose outcome is not durable yet
+        self._fewer_pending = asyncio.Event()
         self._outbox: Outbox
-        self._handlers: dict[str, Callable[[msgspec.Raw], Awaitable[None]]] = {
+        self._handlers: dict[str, Callable[[msgspec.Raw], Awaitable[None] | None]] = {
             "StateChange": self._on_state_change,
             "QueryJob": self._on_query_job,
             "QueryJobStates": self._on_query_job_states,
@@ -78,13 +84,16 @@ class ClientSocket:
         try:
             async for message in ws:
                 if message.type is WSMsgType.TEXT:
-                    await self._read(message.data)
+                    answer = self._read(message.data)
+                    if answer is not None:
+                        await self._finish(answer)
+                    while self._pending >= REQUESTS_MAX:
+                        self._fewer_pending.clear()
+                        await self._fewer_pending.wait()
                 elif message.type is WSMsgType.BINARY:
                     self._complain(_not_a_frame("a binary frame"))
         finally:
             self._daemon.leave_client(self._queue, self._peer)
-            for task in self._requests:
-                task.cancel()
 
     # --- rooms.ClientPeer -------------------------------------------------------------
 
@@ -96,18 +105,20 @@ class ClientSocket:
 
     # --- what it says -----------------------------------------------------------------
 
-    async def _read(self, text: str) -> None:
+    def _read(self, text: str) -> Awaitable[None] | None:
+        """Act on one frame; what is answered needs to wait is returned, to be awaited."""
         if text == "PING":
             self._outbox.push(_PONG)
-            return
+            return None
         if text in ("", "undefined"):  # upstream's browser says so on every connect
-            return
+            return None
         try:
-            await self._dispatch(text)
+            return self._dispatch(text)
         except ProtocolError as error:
             self._complain(error)
+            return None
 
-    async def _dispatch(self, text: str) -> None:
+    def _dispatch(self, text: str) -> Awaitable[None] | None:
         try:
             frame = _read_frame(text)
         except (msgspec.MsgspecError, RecursionError):
@@ -119,14 +130,15 @@ class ClientSocket:
                 f"type {shown(frame.type)} is not one that a client may send",
                 field="type",
             )
-        await handler(frame.payload)
+        return handler(frame.payload)
 
-    async def _on_state_change(self, payload: msgspec.Raw) -> None:
+    def _on_state_change(self, payload: msgspec.Raw) -> None:
         change = _decode(payload, _StateChange, "payload")
         if change.state == "Queued":
-            await self._submit(change)
+            value = _decode(change.value, _Queued, "payload.value")
+            self._request(read_submission(value.enqueued)[1])
         elif change.state == "Finished":
-            await self._let_go(change)
+            self._let_go(change)
         else:
             raise ProtocolError(
                 ErrorCode.BAD_MESSAGE,
@@ -135,22 +147,16 @@ class ClientSocket:
                 field="payload.state",
             )
 
-    async def _submit(self, change: _StateChange) -> None:
-        value = _decode(change.value, _Queued, "payload.value")
-        _, event = read_submission(value.enqueued)
-        await self._request(self._daemon.submit_event(self._queue, event))
-
-    async def _let_go(self, change: _StateChange) -> None:
+    def _let_go(self, change: _StateChange) -> None:
         value = _decode(change.value, _Finished, "payload.value")
         job = check_job_id(change.job, "payload.job")
         namespace = value.namespace or "_"
         if namespace != "*":  # every one of this queue
             check_namespace(namespace, "payload.value.namespace")
         if value.reason == "Cancelled":
-            message = (value.message or "")[:1_000]
-            await self._request(self._daemon.cancel(self._queue, job, namespace, message))
+            self._request(Cancel(0, job, namespace, (value.message or "")[:MESSAGE_MAX]))
         elif value.reason == "Deleted":
-            await self._request(self._daemon.delete(self._queue, job, namespace))
+            self._request(Delete(0, job, namespace))
         else:
             raise ProtocolError(
                 ErrorCode.BAD_MESSAGE,
@@ -169,17 +175,22 @@ class ClientSocket:
 
     # --- requests under way -----------------------------------------------------------
 
-    async def _request(self, request: Awaitable[Any]) -> None:
-        """Start it and read on: what a client sends in a row is made durable together."""
-        while len(self._requests) >= REQUESTS_MAX:
-            await asyncio.wait(self._requests, return_when=asyncio.FIRST_COMPLETED)
-        task = asyncio.ensure_future(self._finish(request))
-        self._requests.add(task)
-        task.add_done_callback(self._requests.discard)
+    def _request(self, event: Submit | Cancel | Delete) -> None:
+        """Hand it over and read on: what a client sends in a row is made durable together."""
+        self._daemon.post(self._queue, event, self._settled)
+        self._pending += 1
 
-    async def _finish(self, request: Awaitable[Any]) -> None:
+    def _settled(self, outcome: Outcome | ProtocolError) -> None:
+        self._pending -= 1
+        self._fewer_pending.set()
+        if isinstance(outcome, Refused):
+            outcome = refusal(outcome)
+        if isinstance(outcome, ProtocolError):
+            self._complain(outcome)
+
+    async def _finish(self, answer: Awaitable[None]) -> None:
         try:
-            await request
+            await answer
         except ProtocolError as error:
             self._complain(error)
 

@@ -141,7 +141,7 @@ async def test_cancelled_during_a_write_the_file_is_not_closed_under_it(
     blobs: FolderBlobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loop = asyncio.get_running_loop()
-    writing, go_on = asyncio.Event(), threading.Event()
+    writing, go_on, written = asyncio.Event(), threading.Event(), threading.Event()
     write, errors = os.write, []
 
     def slow_write(file: int, data: memoryview) -> int:
@@ -152,6 +152,8 @@ async def test_cancelled_during_a_write_the_file_is_not_closed_under_it(
         except OSError as error:
             errors.append(error)
             raise
+        finally:
+            written.set()
 
     monkeypatch.setattr(os, "write", slow_write)
     upload = asyncio.ensure_future(blobs.put("name", stream(b"data"), None))
@@ -160,6 +162,7 @@ async def test_cancelled_during_a_write_the_file_is_not_closed_under_it(
     loop.call_later(0.05, go_on.set)
     with pytest.raises(asyncio.CancelledError):
         await upload
+    assert await asyncio.to_thread(written.wait, 10)
     assert errors == []
     assert files_in(tmp_path) == []
 

@@ -1,0 +1,197 @@
+"""The HTTP face of a grid: one table of routes (WIRE 1.2), and one place where what went wrong
+becomes an answer.
+
+Handlers raise ``ProtocolError`` for what a peer got wrong. Everything else that can escape them
+is mapped here, so that a peer sees a code and a sentence, never a trace.
+"""
+
+import logging
+from typing import Final, Protocol
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from gridd.blobs.base import Blobs
+from gridd.edge.access import Access, EdgeConfig
+from gridd.edge.events import EventRoutes, Pace
+from gridd.edge.page import Page
+from gridd.edge.responses import refusal
+from gridd.edge.routes_documents import DocumentRoutes
+from gridd.edge.routes_files import FileRoutes
+from gridd.edge.routes_job_files import JobFileRoutes
+from gridd.edge.routes_jobs import JobRoutes
+from gridd.edge.routes_status import StatusRoutes
+from gridd.errors import BlobError
+from gridd.grid import Grid
+from gridd.journal.base import JournalError
+from gridd_protocol.errors import ErrorCode, ProtocolError
+from gridd_protocol.limits import SUBMIT_BODY_BYTES_MAX
+
+log = logging.getLogger("gridd.edge")
+
+_STARTED: Final = web.RequestKey("started", web.StreamResponse)
+
+# aiohttp's own pattern leaves out braces, which names may hold.
+_QUEUE: Final = "{queue:[^/]+}"
+_JOB: Final = "{job:[^/]+}"
+
+# Codes for what aiohttp itself refuses, by status.
+_CODES = {
+    404: ErrorCode.NOT_FOUND,
+    405: ErrorCode.METHOD_NOT_ALLOWED,
+    413: ErrorCode.TOO_LARGE,
+}
+
+
+class Sockets(Protocol):
+    """The WebSocket edges. Their queue name is ``parameters.queue_name(request)``."""
+
+    async def client(self, request: web.Request) -> web.StreamResponse: ...
+    async def worker(self, request: web.Request) -> web.StreamResponse: ...
+
+
+def build_app(
+    grid: Grid, blobs: Blobs, config: EdgeConfig, sockets: Sockets, pace: Pace | None = None
+) -> web.Application:
+    """Run it with ``access_log=None``; requests are logged here, at debug."""
+    access = Access(config)
+    app = web.Application(
+        middlewares=[_answering(access)], client_max_size=SUBMIT_BODY_BYTES_MAX, logger=log
+    )
+    page = Page(config.public_url)
+    events = EventRoutes(grid, pace or Pace())
+    documents = DocumentRoutes(grid, page)
+    app.add_routes(_page_routes(page))
+    app.add_routes(_file_routes(FileRoutes(blobs)))
+    app.add_routes(_queue_routes(JobRoutes(grid), documents, events))
+    app.add_routes(_job_routes(documents, JobFileRoutes(grid, blobs, config.public_url)))
+    app.add_routes(_status_and_sockets(StatusRoutes(grid), sockets))
+
+    async def on_prepare(request: web.Request, response: web.StreamResponse) -> None:
+        access.add_headers(request, response)
+        request[_STARTED] = response
+
+    app.on_response_prepare.append(on_prepare)
+    app.on_shutdown.append(events.close)
+    return app
+
+
+def _page_routes(page: Page) -> list[web.AbstractRouteDef]:
+    routes: list[web.AbstractRouteDef] = [web.get("/", page.show)]
+    return [*routes, web.static("/assets", page.assets)] if page.assets else routes
+
+
+def _file_routes(files: FileRoutes) -> list[web.AbstractRouteDef]:
+    return [
+        web.put("/f/{key:[^/]+}", files.upload),
+        web.get("/f/{key:[^/]+}", files.download),
+        web.get("/f/{key:[^/]+}/exists", files.exists),
+    ]
+
+
+def _queue_routes(
+    jobs: JobRoutes, documents: DocumentRoutes, events: EventRoutes
+) -> list[web.AbstractRouteDef]:
+    job = f"/q/{_QUEUE}/j/{_JOB}"
+    return [
+        web.post(f"/q/{_QUEUE}", jobs.submit),
+        web.post(f"/q/{_QUEUE}/j", jobs.submit),
+        web.get(f"/q/{_QUEUE}", documents.jobs),
+        web.get(f"/q/{_QUEUE}/j", documents.jobs),
+        web.get(job, documents.job),
+        web.get(f"{job}/namespaces.json", documents.namespaces),
+        web.get(f"{job}/stream", events.stream),
+        web.post(f"{job}/cancel", jobs.cancel),
+        web.post(f"{job}/{{namespace:[^/]+}}/cancel", jobs.cancel),
+        web.get("/j/{document:[^/]+}", documents.job_or_page),
+        web.post(f"/j/{_JOB}/copy", jobs.copy),
+        web.get(f"/{_QUEUE}/j/{_JOB}/result.json", documents.result_for_old_clients),
+    ]
+
+
+def _job_routes(documents: DocumentRoutes, files: JobFileRoutes) -> list[web.AbstractRouteDef]:
+    """Those that exist with and without a queue."""
+    routes: list[web.AbstractRouteDef] = []
+    for job in (f"/q/{_QUEUE}/j/{_JOB}", f"/j/{_JOB}"):
+        routes += [
+            web.get(f"{job}/definition.json", documents.definition),
+            web.get(f"{job}/result.json", documents.result),
+            web.get(f"{job}/results.json", documents.result),
+            web.get(f"{job}/build-logs.json", documents.build_logs),
+            web.get(f"{job}/run-logs.json", documents.run_logs),
+            web.get(f"{job}/inputs/{{name:.*}}", files.input),
+            web.get(f"{job}/outputs/{{name:.*}}", files.output),
+        ]
+    return routes
+
+
+def _status_and_sockets(status: StatusRoutes, sockets: Sockets) -> list[web.AbstractRouteDef]:
+    """The forms without ``/q`` are upstream's older ones; they come last, being the widest."""
+    routes: list[web.AbstractRouteDef] = [
+        web.get("/healthz", status.healthz),
+        web.get("/health", status.healthz),
+    ]
+    for queue in (f"/q/{_QUEUE}", f"/{_QUEUE}"):
+        routes += [
+            web.get(f"{queue}/status", status.status),
+            web.get(f"{queue}/metrics", status.metrics),
+            web.get(f"{queue}/{{peer:client|browser}}{{tail:(/.*)?}}", sockets.client),
+            web.get(f"{queue}/worker{{tail:(/.*)?}}", sockets.worker),
+        ]
+    return routes
+
+
+def _answering(access: Access) -> Middleware:
+    @web.middleware
+    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            access.check(request)
+            if request.method == "OPTIONS":
+                return access.preflight(request)
+            response = await handler(request)
+        except Exception as error:
+            response = _failure(request, error)
+        log.debug("%s %s %s", request.method, request.path, response.status)
+        return response
+
+    return answer
+
+
+def _failure(request: web.Request, error: Exception) -> web.StreamResponse:
+    """An answer that began can't become another: its connection is cut, so that the peer sees
+    that it is not whole."""
+    started: web.StreamResponse | None = request.get(_STARTED)
+    if started is None:
+        return _answer_to(request, error)
+    if not isinstance(error, ConnectionError):
+        log.error("%s %s broke off", request.method, request.path, exc_info=error)
+    if request.transport is not None:
+        request.transport.abort()
+    return started
+
+
+def _answer_to(request: web.Request, error: Exception) -> web.StreamResponse:
+    match error:
+        case ProtocolError():
+            return refusal(error)
+        case web.HTTPException():
+            return _refused_by_router(error)
+        case BlobError() | JournalError():
+            log.error("%s %s: %s", request.method, request.path, error)
+            what = "files" if isinstance(error, BlobError) else "jobs"
+            sentence = f"the grid can't keep {what} at the moment; try again later"
+            return refusal(ProtocolError(ErrorCode.UNAVAILABLE, sentence))
+        case ConnectionError():
+            return refusal(ProtocolError(ErrorCode.BAD_REQUEST, "the connection ended early"))
+    log.error("%s %s failed", request.method, request.path, exc_info=error)
+    return refusal(ProtocolError(ErrorCode.INTERNAL, "internal error"))
+
+
+def _refused_by_router(error: web.HTTPException) -> web.StreamResponse:
+    code = _CODES.get(error.status, ErrorCode.BAD_REQUEST)
+    sentence = "no such address" if error.status == 404 else error.reason
+    response = refusal(ProtocolError(code, sentence))
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        response.headers["Allow"] = ",".join(sorted(error.allowed_methods))
+    response.set_status(error.status)
+    return response

@@ -1,0 +1,38 @@
+"""Blobs under ``/f/:key`` (WIRE 1.10, DESIGN 5.15): uploads are always taken here, as a stream."""
+
+from aiohttp import web
+
+from gridd.blobs.base import Blobs, is_hash
+from gridd.edge import parameters
+from gridd.edge.responses import BYTES_TYPE, file_headers, json_value, not_found, text
+from gridd.edge.sending import send_blob
+
+
+class FileRoutes:
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+
+    async def upload(self, request: web.Request) -> web.Response:
+        key = parameters.blob_key(request)
+        # A coded body (gzip) is decoded on the way in: its announced length is another one.
+        size = None if "Content-Encoding" in request.headers else request.content_length
+        stored = await self._blobs.put(key, parameters.chunks(request), size)
+        return text(f"file saved as {key}, {stored.size} bytes")
+
+    async def download(self, request: web.Request) -> web.StreamResponse:
+        key = parameters.blob_key(request)
+        blob = await self._blobs.open(key)
+        if blob is None:
+            raise not_found("File not found")
+        content_type = "application/json" if key.endswith(".json") else BYTES_TYPE
+        return await send_blob(request, blob, blob_headers(key, key, content_type))
+
+    async def exists(self, request: web.Request) -> web.Response:
+        known = await self._blobs.exists(parameters.blob_key(request))
+        return json_value({"exists": known}, 200 if known else 404)
+
+
+def blob_headers(key: str, name: str, content_type: str) -> dict[str, str]:
+    """Bytes under a hash never change; a name may get others, so it is asked for each time."""
+    lasting = "public, max-age=31536000, immutable" if is_hash(key) else "no-cache"
+    return file_headers(name, content_type) | {"Cache-Control": lasting}

@@ -1,0 +1,81 @@
+"""How a queue is doing, for people and autoscalers (WIRE 8)."""
+
+from typing import Any
+
+from aiohttp import web
+
+from gridd.core.effects import JobView, WorkerView
+from gridd.edge import parameters
+from gridd.edge.responses import TEXT_TYPE, json_value, text
+from gridd.grid import Grid
+
+
+class StatusRoutes:
+    def __init__(self, grid: Grid) -> None:
+        self._grid = grid
+
+    async def healthz(self, request: web.Request) -> web.Response:
+        """A grid that can no longer write its journal says so with ``healthy = False``."""
+        healthy = getattr(self._grid, "healthy", True)
+        return text("OK") if healthy else text("unhealthy: see the server's log", 503)
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        counts = await self._grid.counts(parameters.queue_name(request))
+        waiting = counts.get("Queued", 0) + counts.get("Running", 0)
+        return web.Response(
+            text="\n# HELP queue_length Jobs of the queue that wait or run\n"
+            f"# TYPE queue_length gauge\nqueue_length {waiting}\n",
+            headers={"Content-Type": TEXT_TYPE},
+        )
+
+    async def status(self, request: web.Request) -> web.Response:
+        """There is one server, so ``otherServers`` is empty. What workers hold is named without
+        its definition (WIRE D9: that member told everyone's environment to anyone)."""
+        queue = parameters.queue_name(request)
+        jobs = await self._grid.jobs(queue)
+        workers = await self._grid.workers(queue)
+        counts = await self._grid.counts(queue)
+        return json_value(
+            {
+                "jobs": {job: _state(view) for job, view in jobs.items()},
+                "otherServers": {},
+                "localWorkers": {worker.id: _worker(worker, jobs) for worker in workers},
+                "clientCount": counts.get("clients", 0),
+                "queueInfo": {
+                    "address": queue,
+                    "serverId": "gridd",
+                    "broadcastChannel": "in-isolate",
+                    "jobCount": len(jobs),
+                    "localWorkerCount": len(workers),
+                    "otherWorkerCount": 0,
+                    "clientCount": counts.get("clients", 0),
+                    "jobStates": [_brief(job, view) for job, view in jobs.items()],
+                },
+            }
+        )
+
+
+def _state(view: JobView) -> dict[str, str]:
+    if view.finished_reason is None:
+        return {"state": view.state}
+    return {"state": view.state, "finishedReason": view.finished_reason}
+
+
+def _brief(job: str, view: JobView) -> dict[str, str]:
+    return {"id": job[:6], "state": view.state, "worker": view.worker[:6] or "none"}
+
+
+def _worker(worker: WorkerView, jobs: dict[str, JobView]) -> dict[str, Any]:
+    return {
+        "time": worker.joined_time,
+        "id": worker.id,
+        "version": worker.version,
+        "cpus": worker.resources.cpus,
+        "gpus": worker.resources.gpus,
+        "connected": worker.connected,
+        "draining": worker.draining,
+        "queue": {
+            job: {"jobId": job, "finished": job in jobs and jobs[job].state == "Running"}
+            for job in worker.held
+        },
+    }
