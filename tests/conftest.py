@@ -1,8 +1,13 @@
 """What holds for every test: where the Docker engine is, and that CI skips nothing."""
 
+import asyncio
 import functools
 import os
 import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +33,35 @@ def why_no_docker() -> str | None:
     if found.returncode == 0:
         return None
     return f"no Docker engine with the image {TEST_IMAGE}: {found.stderr.strip()[:200]}"
+
+
+Serving = Callable[..., AbstractAsyncContextManager[tuple[str, asyncio.subprocess.Process]]]
+
+
+@asynccontextmanager
+async def _serving(
+    data_dir: Path, *more: str
+) -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "gridd", "serve", "--port", "0", "--data-dir", str(data_dir), *more,
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        line = (await asyncio.wait_for(process.stdout.readline(), 30)).decode()
+        assert "http://" in line, f"no address in {line!r}"
+        yield line.split()[-1], process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+@pytest.fixture
+def serving() -> Serving:
+    """``async with serving(data_dir, *options) as (url, process)``: a real ``gridd serve``, killed
+    without warning at the end."""
+    return _serving
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -4,9 +4,6 @@ import asyncio
 import hashlib
 import json
 import subprocess
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +16,6 @@ DEFINITION = {"image": "alpine:3.20", "command": "echo hi", "mine": {"b": 1.5, "
 JOB = job_id(DEFINITION)
 FILE = bytes(range(256)) * 8192  # 2 MiB: more than curl sends without being told to go on
 HASH = hashlib.sha256(FILE).hexdigest()
-
-
-@asynccontextmanager
-async def serving(data_dir: Path, *more: str) -> AsyncIterator[tuple[str, Any]]:
-    """The server's URL and process; killed without warning at the end."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "gridd", "serve", "--port", "0", "--data-dir", str(data_dir), *more,
-        stdout=subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        assert process.stdout is not None
-        line = (await asyncio.wait_for(process.stdout.readline(), 20)).decode()
-        assert "http://" in line, f"no address in {line!r}"
-        yield line.split()[-1], process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
 
 
 async def curl(*arguments: str, stdin: bytes = b"") -> bytes:
@@ -86,7 +65,9 @@ async def message(socket: aiohttp.ClientWebSocketResponse, kind: str) -> Any:
             seen.append(one)
 
 
-async def test_a_job_from_submission_to_result_and_after_a_kill(tmp_path: Path) -> None:
+async def test_a_job_from_submission_to_result_and_after_a_kill(
+    tmp_path: Path, serving: Any
+) -> None:
     async with serving(tmp_path) as (url, _):
         body = json.dumps({"definition": DEFINITION})
         assert await fetched(f"{url}/q/q1", "-d", body) == {"success": True, "jobId": JOB}
@@ -131,7 +112,7 @@ async def test_a_job_from_submission_to_result_and_after_a_kill(tmp_path: Path) 
         assert cancelled == {"message": "Job already Finished"}
 
 
-async def test_files_with_curl_and_after_a_kill(tmp_path: Path) -> None:
+async def test_files_with_curl_and_after_a_kill(tmp_path: Path, serving: Any) -> None:
     source = tmp_path / "source"
     source.write_bytes(FILE)
     send = ["-X", "PUT", "--location", "--upload-file", str(source), "-H", "Expect: 100-continue"]
@@ -149,7 +130,7 @@ async def test_files_with_curl_and_after_a_kill(tmp_path: Path) -> None:
         assert await curl("-r", "1000-1999", f"{url}/f/{HASH}") == FILE[1000:2000]
 
 
-async def test_cancel_answers_at_once(tmp_path: Path) -> None:
+async def test_cancel_answers_at_once(tmp_path: Path, serving: Any) -> None:
     async with serving(tmp_path) as (url, _):
         body = {"definition": DEFINITION, "control": {"namespace": "a"}}
         await fetched(f"{url}/q/q1/j", "-d", json.dumps(body))
@@ -164,7 +145,7 @@ async def test_cancel_answers_at_once(tmp_path: Path) -> None:
         assert await fetched(f"{url}/q/q1") == {"data": {}}
 
 
-async def test_a_copy_runs_in_the_other_queue(tmp_path: Path) -> None:
+async def test_a_copy_runs_in_the_other_queue(tmp_path: Path, serving: Any) -> None:
     async with serving(tmp_path) as (url, _):
         await fetched(f"{url}/q/q1", "-d", json.dumps({"definition": DEFINITION}))
         copied = await fetched(f"{url}/j/{JOB}/copy", "-d", '{"queue": "q2"}')
@@ -172,7 +153,7 @@ async def test_a_copy_runs_in_the_other_queue(tmp_path: Path) -> None:
         assert list((await fetched(f"{url}/q/q2"))["data"]) == [JOB]
 
 
-async def test_stop_ends_open_streams(tmp_path: Path) -> None:
+async def test_stop_ends_open_streams(tmp_path: Path, serving: Any) -> None:
     async with serving(tmp_path) as (url, process):
         await fetched(f"{url}/q/q1", "-d", json.dumps({"definition": DEFINITION}))
         async with aiohttp.ClientSession() as session:
@@ -185,7 +166,7 @@ async def test_stop_ends_open_streams(tmp_path: Path) -> None:
         assert await asyncio.wait_for(process.wait(), 10) == 0
 
 
-async def test_odd_requests_do_not_end_the_server(tmp_path: Path) -> None:
+async def test_odd_requests_do_not_end_the_server(tmp_path: Path, serving: Any) -> None:
     """Each of these ends upstream's server or leaves it with a 500 (FINDINGS 1, 17)."""
     async with serving(tmp_path) as (url, process):
         for arguments, code in [

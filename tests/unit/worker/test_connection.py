@@ -1,0 +1,48 @@
+"""Where a worker connects, and how long it waits before it tries again."""
+
+import pytest
+
+from gridd_worker.connection import DELAY_MAX_S, DELAY_SLOW_S, Delays, End, worker_url
+
+
+@pytest.mark.parametrize(
+    ("address", "queue", "url"),
+    [
+        ("http://127.0.0.1:8000", "local", "ws://127.0.0.1:8000/q/local/worker"),
+        ("https://grid.example.org", "a b", "wss://grid.example.org/q/a%20b/worker"),
+        ("https://example.org/grid/", "ä?&#", "wss://example.org/grid/q/%C3%A4%3F%26%23/worker"),
+        ("http://[::1]:80", "50%", "ws://[::1]:80/q/50%25/worker"),
+    ],
+)
+def test_the_queue_is_percent_encoded(address: str, queue: str, url: str) -> None:
+    assert worker_url(address, queue) == url
+
+
+def test_the_first_try_is_at_once_then_delays_double_up_to_a_bound() -> None:
+    delays = Delays(chance=lambda: 1.0)
+    assert [delays.after(End.FAILED) for _ in range(8)] == [0, 0.5, 1, 2, 4, 8, 10, 10]
+    for _ in range(10_000):
+        assert delays.after(End.FAILED) == DELAY_MAX_S
+
+
+def test_chance_takes_off_up_to_a_half() -> None:
+    delays = Delays(chance=lambda: 0.0)
+    assert [delays.after(End.FAILED) for _ in range(4)] == [0, 0.25, 0.5, 1]
+
+
+def test_a_welcome_starts_anew() -> None:
+    delays = Delays(chance=lambda: 1.0)
+    for _ in range(5):
+        delays.after(End.FAILED)
+    delays.welcomed()
+    assert delays.after(End.FAILED) == 0
+
+
+def test_workers_of_a_server_that_goes_away_do_not_come_back_as_one() -> None:
+    assert Delays(chance=lambda: 0.5).after(End.GOING_AWAY) == 0.25
+
+
+@pytest.mark.parametrize("end", [End.REPLACED, End.FOREIGN])
+def test_where_trying_soon_is_in_vain_the_wait_is_long(end: End) -> None:
+    delays = Delays(chance=lambda: 0.0)
+    assert delays.after(end) == DELAY_SLOW_S / 2

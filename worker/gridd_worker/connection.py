@@ -1,0 +1,280 @@
+"""The WebSocket to one queue: opened, kept, opened again. Bytes in, actions out.
+
+Owns the reconnecting and the one sender of each connection. It refuses to decide anything about
+jobs: that is the conversation's, and the actions it answers with are the agent's. Nothing waits
+here without a bound: opening, sending, a silent server and closing each have a limit.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+import ssl
+import time
+from collections.abc import Callable
+from enum import Enum
+from urllib.parse import quote, urlsplit
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.frames import Close
+from websockets.typing import Subprotocol
+
+from gridd_protocol.codec import Codec
+from gridd_protocol.limits import FRAME_BYTES_MAX, OUTBOX_STALL_MS
+from gridd_protocol.messages import SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK
+from gridd_worker.conversation import Action, Conversation, Welcomed
+
+OPEN_TIMEOUT_S = 10.0
+CLOSE_TIMEOUT_S = 2.0
+SEND_TIMEOUT_S = OUTBOX_STALL_MS / 1000  # one write may wait this long for a server
+DELAY_FIRST_S = 0.5
+DELAY_MAX_S = 10.0
+DELAY_SLOW_S = 60.0  # when trying soon can't help: another worker has our id, an upstream server
+FRAMES_AHEAD_MAX = 16  # received and not yet looked at; beyond it the server is not read
+
+_log = logging.getLogger("gridd_worker")
+
+
+class End(Enum):
+    """How a connection ended; decides when the next one is tried."""
+
+    FAILED = "failed"
+    GOING_AWAY = "going away"  # the server said so: it will be back soon
+    REPLACED = "replaced"
+    FOREIGN = "foreign"  # a server of another protocol
+
+
+class Delays:
+    """Seconds until the next try: 0, then 0.5 doubling to 10, each spread by up to a half so that
+    the workers of a lost server do not come back as one."""
+
+    def __init__(self, chance: Callable[[], float] = random.random) -> None:
+        self._chance = chance
+        self._failures = 0
+
+    def welcomed(self) -> None:
+        self._failures = 0
+
+    def after(self, end: End) -> float:
+        if end in (End.REPLACED, End.FOREIGN):
+            return self._spread(DELAY_SLOW_S)
+        self._failures += 1
+        if self._failures == 1:
+            return DELAY_FIRST_S * self._chance() if end is End.GOING_AWAY else 0.0
+        doublings = min(self._failures - 2, 10)  # the power stays small
+        return self._spread(min(DELAY_FIRST_S * 2**doublings, DELAY_MAX_S))
+
+    def _spread(self, delay_s: float) -> float:
+        return delay_s * (0.5 + 0.5 * self._chance())
+
+
+def worker_url(api_address: str, queue: str) -> str:
+    """``http(s)://host/…`` → ``ws(s)://host/…/q/<queue>/worker``, the queue percent-encoded."""
+    parts = urlsplit(api_address)
+    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
+    return f"{scheme}://{parts.netloc}{parts.path.rstrip('/')}/q/{quote(queue, safe='')}/worker"
+
+
+class Connection:
+    """``act`` carries out the conversation's actions, on the loop, without waiting."""
+
+    def __init__(
+        self,
+        url: str,
+        conversation: Conversation,
+        act: Callable[[list[Action]], None],
+        *,
+        proxy: str | bool | None = None,
+        tls: ssl.SSLContext | None = None,
+        user_agent: str = "gridd-worker",
+        delays: Delays | None = None,
+    ) -> None:
+        self._url = url
+        self._conversation = conversation
+        self._act = act
+        self._proxy = proxy
+        self._tls = tls
+        self._user_agent = user_agent
+        self._delays = delays or Delays()
+        self._work = asyncio.Event()  # something may be owed to the server
+        self._leaving = asyncio.Event()
+        self._lost_at: float | None = None
+        self._said_lost = False
+
+    def wake(self) -> None:
+        """To be called after the conversation was told something."""
+        self._work.set()
+
+    def leave(self) -> None:
+        """Say goodbye and let ``run`` return."""
+        self._leaving.set()
+        self._work.set()
+
+    async def run(self) -> None:
+        """Until ``leave`` or cancelled."""
+        while not self._leaving.is_set():
+            end, why = await self._connect_once()
+            if self._leaving.is_set():
+                return
+            self._on_lost(end, why)
+            delay_s = self._delays.after(end)
+            _log.debug("%s: %s; trying again in %.2f s", self._url, why, delay_s)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(delay_s):
+                    await self._leaving.wait()
+
+    # --- one connection -----------------------------------------------------------------
+
+    async def _connect_once(self) -> tuple[End, str]:
+        try:
+            socket = await connect(
+                self._url,
+                subprotocols=[Subprotocol(SUBPROTOCOL_MSGPACK), Subprotocol(SUBPROTOCOL_JSON)],
+                compression=None,
+                proxy=self._proxy,  # type: ignore[arg-type]  # True: as the system says
+                ssl=self._tls,
+                user_agent_header=self._user_agent,
+                open_timeout=OPEN_TIMEOUT_S,
+                close_timeout=CLOSE_TIMEOUT_S,
+                ping_interval=None,  # the conversation has its own heartbeat
+                max_size=FRAME_BYTES_MAX,
+                max_queue=FRAMES_AHEAD_MAX,
+            )
+        except (OSError, EOFError, WebSocketException, ImportError) as error:  # a socks proxy
+            return End.FAILED, _sentence(error)
+        try:
+            if socket.subprotocol is None:
+                return End.FOREIGN, (
+                    "the server speaks neither of gridd's worker protocols; upstream's protocol "
+                    "comes in a later version"
+                )
+            return await self._converse(socket, Codec(socket.subprotocol))
+        finally:
+            self._conversation.closed()
+            await socket.close()
+
+    async def _converse(self, socket: ClientConnection, codec: Codec) -> tuple[End, str]:
+        self._conversation.opened(_now_ms())
+        self._work.set()
+        sender = asyncio.create_task(self._send_all(socket, codec), name="gridd-worker sender")
+        try:
+            with contextlib.suppress(ConnectionClosed):
+                async for data in socket:
+                    self._on_frame(data, codec)
+        finally:
+            sender.cancel()
+            (failure,) = await asyncio.gather(sender, return_exceptions=True)
+        if isinstance(failure, _Lost):
+            return End.FAILED, str(failure)
+        if isinstance(failure, Exception) and not isinstance(failure, ConnectionClosed):
+            raise failure  # ours to mend
+        return _end_of(socket.protocol.close_rcvd)
+
+    def _on_frame(self, data: str | bytes, codec: Codec) -> None:
+        decoded = codec.decode_to_worker(data)
+        for fault in decoded.errors:
+            _log.warning("%s sent what can't be read: %s", self._url, fault.message)
+        for message in decoded.messages:
+            _log.debug("< %s", message)
+            actions = self._conversation.receive(message, _now_ms())
+            if actions:
+                self._before(actions)
+                self._act(actions)
+        self._work.set()
+
+    def _before(self, actions: list[Action]) -> None:
+        if isinstance(actions[0], Welcomed):
+            self._delays.welcomed()
+            if self._lost_at is not None:
+                _log.info(
+                    "connected to %s after %.1f s", self._url, time.monotonic() - self._lost_at
+                )
+            else:
+                _log.info("connected to %s", self._url)
+            self._lost_at, self._said_lost = None, False
+
+    # --- the sender ---------------------------------------------------------------------
+
+    async def _send_all(self, socket: ClientConnection, codec: Codec) -> None:
+        """The only one that sends. Ends the connection by itself when the server is gone."""
+        while not self._leaving.is_set():
+            self._work.clear()
+            now_ms = _now_ms()
+            frame = self._conversation.take(now_ms, time.time_ns() // 1_000_000)
+            if frame:
+                if _log.isEnabledFor(logging.DEBUG):
+                    for message in frame:
+                        _log.debug("> %s", message)
+                await self._send(socket, codec.encode(frame))
+            elif self._conversation.lost(now_ms):
+                socket.transport.abort()
+                raise _Lost("the server was silent for too long")
+            else:
+                await self._pause(now_ms)
+        if frame := self._conversation.take(_now_ms()):
+            await self._send(socket, codec.encode(frame))
+        await socket.close(1000, "the worker leaves")
+
+    async def _send(self, socket: ClientConnection, data: str | bytes) -> None:
+        try:
+            async with asyncio.timeout(SEND_TIMEOUT_S):
+                await socket.send(data)
+        except TimeoutError:
+            socket.transport.abort()
+            raise _Lost(f"the server did not read for {SEND_TIMEOUT_S:.0f} s") from None
+
+    async def _pause(self, now_ms: int) -> None:
+        """Until there is work, or the time that the conversation names."""
+        due = self._conversation.due(now_ms)
+        assert due is not None  # it is online as long as there is a sender
+        loop = asyncio.get_running_loop()
+        # A ms more: a timer may ring early by the clock's fraction, and we would spin.
+        alarm = loop.call_later((due - now_ms + 1) / 1000, self._work.set)
+        try:
+            await self._work.wait()
+        finally:
+            alarm.cancel()
+
+    # --- said once per outage -------------------------------------------------------------
+
+    def _on_lost(self, end: End, why: str) -> None:
+        first = self._lost_at is None
+        if first:
+            self._lost_at = time.monotonic()
+        if self._said_lost:
+            return
+        self._said_lost = True
+        if end is End.REPLACED:
+            _log.error("%s: another worker uses the same id; give one of them --id", self._url)
+        elif end is End.FOREIGN:
+            _log.error("%s: %s", self._url, why)
+        else:
+            _log.warning("no connection to %s: %s; trying until there is one", self._url, why)
+
+
+class _Lost(Exception):
+    """We gave the connection up."""
+
+
+def _end_of(received: Close | None) -> tuple[End, str]:
+    if received is None:
+        return End.FAILED, "the connection broke"
+    why = f"the server closed the connection ({received.code} {received.reason})".replace(" )", ")")
+    match received.code:
+        case 4001:  # the server's "replaced": a newer connection uses our id
+            return End.REPLACED, why
+        case 1001 | 1012:  # going away, service restart
+            return End.GOING_AWAY, why
+        case _:
+            return End.FAILED, why
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no answer within {OPEN_TIMEOUT_S:.0f} s"
+    return str(error) or type(error).__name__
+
+
+def _now_ms() -> int:
+    return time.monotonic_ns() // 1_000_000

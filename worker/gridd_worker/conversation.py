@@ -1,0 +1,474 @@
+"""What a worker says to the server of one queue, and what it does on what the server says.
+
+Pure: no I/O, no clock (``now_ms`` comes in, monotonic), no asyncio. It owns the attempts in hand,
+from the push until the server has acknowledged the end, and mirrors the server's leases: only
+what the server keeps goes on. Nothing is queued to be sent: what is owed to the server is
+derived from state, so a reconnect only resets what counts as sent.
+
+              push              started            (program gone)        finished
+    (nothing) ────▶ PREPARING ────▶ RUNNING ────▶ UPLOADING ────▶ FINISHED ─┐ acknowledged
+                        │              │              │                     ├────▶ (nothing)
+                        └──────────────┴── release ───┴───────▶ RELEASED ───┘
+    cancel, stale, or not kept by a welcome: in every phase to (nothing), and the run is stopped.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from gridd_protocol.limits import (
+    CREDIT_MAX,
+    HEARTBEAT_MS,
+    LEASE_MS,
+    LOG_LINES_PER_MESSAGE_MAX,
+    MESSAGES_PER_FRAME_MAX,
+)
+from gridd_protocol.messages import (
+    Acknowledged,
+    Cancel,
+    Credit,
+    Drain,
+    Error,
+    Finished,
+    FromWorker,
+    Heartbeat,
+    Held,
+    Hello,
+    Log,
+    LogLine,
+    Push,
+    Release,
+    Resources,
+    Stale,
+    Started,
+    Step,
+    ToWorker,
+    Welcome,
+)
+from gridd_worker.logs import LogBuffer
+
+FRAME_TARGET_BYTES = 900_000  # a frame is closed beyond it, so it stays under 1 MiB
+LOG_INTERVAL_MS = 20  # frames that only carry log lines keep this distance
+IN_HAND_MAX = CREDIT_MAX  # attempts: a hello can name no more; a push beyond it is ignored
+SILENCE_HEARTBEATS = 3  # a server that said nothing for as many heartbeats is gone
+
+
+class Phase(Enum):
+    PREPARING = "preparing"
+    RUNNING = "running"
+    UPLOADING = "uploading"
+    FINISHED = "finished"
+    RELEASED = "released"
+
+
+_OVER = (Phase.FINISHED, Phase.RELEASED)
+
+
+@dataclass(slots=True)
+class Attempt:
+    job: str
+    attempt: int
+    phase: Phase
+    log: LogBuffer
+    started: Started | None = None
+    ending: Finished | Release | None = None  # set exactly in the phases FINISHED and RELEASED
+    # of this connection:
+    announced: bool = False  # named in our hello
+    started_sent: bool = False
+    ending_sent: bool = False
+
+
+# --- what the agent must do -----------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    push: Push
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Stop the run, report nothing. ``why`` is for the log."""
+
+    job: str
+    attempt: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """The ended attempt is settled: its stored result can go. ``why`` is for the log."""
+
+    job: str
+    attempt: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Welcomed:
+    kept: int
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """The server asked us to finish what runs and go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """The server found fault with what we sent, or we with it; a sentence for the log."""
+
+    text: str
+
+
+Action = Start | Stop | Forget | Welcomed | Leave | Complaint
+
+
+class _Link(Enum):
+    OFFLINE = 0
+    GREETING = 1  # hello is to be sent, or sent
+    OPEN = 2
+
+
+@dataclass(slots=True)
+class _Owed:
+    """Jobs that have something to send, in the order in which they got it."""
+
+    urgent: dict[str, None] = field(default_factory=dict)  # started, an ending
+    chatty: dict[str, None] = field(default_factory=dict)  # log lines only
+
+
+class Conversation:
+    """``worker`` is our id. ``credit`` is how many jobs we are willing to hold at once."""
+
+    def __init__(self, worker: str, version: str, resources: Resources, credit: int) -> None:
+        self._worker = worker
+        self._version = version
+        self._resources = resources
+        self._credit = credit
+        self._attempts: dict[str, Attempt] = {}  # by job: a newer attempt ends an older one
+        self._active = 0  # those of them that have not ended
+        self._owed = _Owed()
+        self._link = _Link.OFFLINE
+        self._hello_sent = False
+        self._credit_sent = 0
+        self._draining = False
+        self._drain_sent = False
+        self._heartbeat_ms = HEARTBEAT_MS
+        self._lease_ms = LEASE_MS
+        self._spoke_ms = 0
+        self._heard_ms = 0
+        self._beat_ms = 0
+        self._logs_ms = -LOG_INTERVAL_MS
+
+    # --- state to look at -------------------------------------------------------------
+
+    @property
+    def in_hand(self) -> int:
+        """Attempts that the server has not settled yet, ended ones included."""
+        return len(self._attempts)
+
+    @property
+    def active(self) -> int:
+        """Attempts in hand that have not ended."""
+        return self._active
+
+    @property
+    def open(self) -> bool:
+        """True between welcome and the end of the connection."""
+        return self._link is _Link.OPEN
+
+    @property
+    def draining(self) -> bool:
+        return self._draining
+
+    def phase(self, job: str, attempt: int) -> Phase | None:
+        found = self._find(job, attempt)
+        return None if found is None else found.phase
+
+    def log(self, job: str, attempt: int) -> LogBuffer | None:
+        """The log of an attempt in hand; append by ``say`` only."""
+        found = self._find(job, attempt)
+        return None if found is None else found.log
+
+    # --- the connection ---------------------------------------------------------------
+
+    def opened(self, now_ms: int) -> None:
+        self._link = _Link.GREETING
+        self._hello_sent = False
+        self._drain_sent = False
+        self._heard_ms = self._spoke_ms = self._beat_ms = now_ms
+        self._owed = _Owed()
+
+    def closed(self) -> None:
+        self._link = _Link.OFFLINE
+
+    def lost(self, now_ms: int) -> bool:
+        """True when the server was silent for so long that the connection must be given up."""
+        return self._link is not _Link.OFFLINE and now_ms >= self._silence_end_ms()
+
+    def due(self, now_ms: int) -> int | None:
+        """When ``take`` is to be called next, ``now_ms`` or later; ``None`` while offline."""
+        if self._link is _Link.OFFLINE:
+            return None
+        if self._link is _Link.GREETING:
+            return now_ms if not self._hello_sent else self._silence_end_ms()
+        if self._owed.urgent or self._credit_unsaid() or self._drain_unsaid():
+            return now_ms
+        due = min(self._beat_due_ms(), self._silence_end_ms())
+        if self._owed.chatty:
+            due = min(due, self._logs_ms + LOG_INTERVAL_MS)
+        return max(due, now_ms)
+
+    def take(self, now_ms: int, wall_ms: int = 0) -> list[FromWorker]:
+        """The next frame: everything that is owed now, within the bounds of a frame. Empty when
+        nothing is. What was taken counts as sent; ``wall_ms`` stands in heartbeats."""
+        frame: list[FromWorker] = []
+        if self._link is _Link.GREETING and not self._hello_sent:
+            frame.append(self._hello())
+        elif self._link is _Link.OPEN:
+            if self._drain_unsaid():
+                self._drain_sent = True
+                frame.append(Drain())
+            if self._credit_unsaid():
+                self._credit_sent = self._offered()
+                frame.append(Credit(self._credit_sent))
+            self._take_attempts(frame, now_ms)
+            if now_ms >= self._beat_due_ms():
+                self._beat_ms = now_ms
+                frame.append(Heartbeat(wall_ms))
+        if frame:
+            self._spoke_ms = now_ms
+        return frame
+
+    # --- what our side decides ----------------------------------------------------------
+
+    def restore(self, finished: Finished, log: LogBuffer) -> bool:
+        """A result that an earlier process left unacknowledged; call before the first hello.
+        False when there are too many: it has to wait for a later start."""
+        if len(self._attempts) >= IN_HAND_MAX:
+            return False
+        self._attempts[finished.job] = Attempt(
+            finished.job, finished.attempt, Phase.FINISHED, log, ending=finished
+        )
+        return True
+
+    def set_credit(self, jobs: int) -> None:
+        self._credit = min(max(jobs, 0), CREDIT_MAX)
+
+    def drain(self) -> None:
+        """Take nothing more. There is no way back."""
+        self._draining = True
+
+    def started(self, job: str, attempt: int, wall_ms: int) -> None:
+        found = self._find(job, attempt)
+        if found is None or found.phase is not Phase.PREPARING:
+            return
+        found.phase = Phase.RUNNING
+        found.started = Started(job, attempt, wall_ms)
+        self._owe(found, urgent=True)
+
+    def say(self, job: str, attempt: int, step: Step, lines: list[LogLine]) -> None:
+        """Log lines; dropped when the attempt is not in hand any more or has ended."""
+        found = self._find(job, attempt)
+        if found is None or found.phase in _OVER:
+            return
+        found.log.append(step, lines)
+        self._owe(found, urgent=False)
+
+    def uploading(self, job: str, attempt: int) -> None:
+        found = self._find(job, attempt)
+        if found is not None and found.phase not in _OVER:
+            found.phase = Phase.UPLOADING
+
+    def finished(self, ending: Finished) -> None:
+        """The result to be sent until it is acknowledged; ignored when the lease is over."""
+        self._end(ending, Phase.FINISHED)
+
+    def release(self, job: str, attempt: int, message: str) -> None:
+        self._end(Release(job, attempt, message), Phase.RELEASED)
+
+    # --- what the server says -----------------------------------------------------------
+
+    def receive(self, message: ToWorker, now_ms: int) -> list[Action]:
+        """Never raises for what a server did."""
+        self._heard_ms = now_ms
+        match message:
+            case Push():
+                return self._on_push(message)
+            case Acknowledged(job, attempt):
+                return self._drop(job, attempt, "acknowledged")
+            case Stale(job, attempt):
+                return self._drop(job, attempt, "stale")
+            case Cancel(job, attempt, reason):
+                return self._drop(job, attempt, reason)
+            case Welcome():
+                return self._on_welcome(message)
+            case Drain():
+                self._draining = True
+                return [Leave()]
+            case Error(code, text):
+                return [Complaint(f"the server says: {text} ({code})")]
+            case Heartbeat():
+                return []  # ours was answered; answering back would never end
+
+    def _on_welcome(self, welcome: Welcome) -> list[Action]:
+        if self._link is not _Link.GREETING or not self._hello_sent:
+            return [Complaint("the server sent a welcome without a hello; ignored")]
+        self._link = _Link.OPEN
+        self._heartbeat_ms = welcome.heartbeat_ms if welcome.heartbeat_ms > 0 else HEARTBEAT_MS
+        self._lease_ms = welcome.lease_ms if welcome.lease_ms > 0 else LEASE_MS
+        kept = {(kept.job, kept.attempt): kept for kept in welcome.kept}
+        actions: list[Action] = [Welcomed(len(kept))]
+        for attempt in list(self._attempts.values()):
+            confirmed = kept.pop((attempt.job, attempt.attempt), None)
+            if confirmed is not None:
+                self._resume(attempt, confirmed.cursor)
+            elif attempt.announced:  # a stale follows for each; there is no need to wait for it
+                actions += self._drop(attempt.job, attempt.attempt, "settled while away")
+        for job, number in kept:
+            actions += self._refuse(job, number, "this worker does not hold the job")
+        return actions
+
+    def _on_push(self, push: Push) -> list[Action]:
+        actions: list[Action] = []
+        held = self._attempts.get(push.job)
+        if held is not None:
+            if push.attempt <= held.attempt:
+                return []
+            # the older attempt's lease ended, else this one would not exist
+            actions += self._drop(held.job, held.attempt, "stale")
+        if self._draining:
+            return actions + self._refuse(push.job, push.attempt, "this worker is draining")
+        if self._active >= max(self._credit, self._credit_sent):
+            why = f"this worker gave credit for {self._credit} jobs"
+            return actions + self._refuse(push.job, push.attempt, why)
+        self._attempts[push.job] = Attempt(push.job, push.attempt, Phase.PREPARING, LogBuffer())
+        self._active += 1
+        actions.append(Start(push))
+        return actions
+
+    # --- the inside ---------------------------------------------------------------------
+
+    def _hello(self) -> Hello:
+        self._hello_sent = True
+        self._credit_sent = self._offered()
+        for attempt in self._attempts.values():
+            attempt.announced = True
+            attempt.started_sent = attempt.ending_sent = False
+        return Hello(
+            worker=self._worker,
+            version=self._version,
+            resources=self._resources,
+            credit=self._credit_sent,
+            running=[Held(held.job, held.attempt) for held in self._attempts.values()],
+        )
+
+    def _find(self, job: str, attempt: int) -> Attempt | None:
+        found = self._attempts.get(job)
+        return found if found is not None and found.attempt == attempt else None
+
+    def _resume(self, attempt: Attempt, cursor: int) -> None:
+        attempt.announced = False
+        attempt.log.rewind(cursor)
+        if attempt.started is not None or attempt.ending is not None:
+            self._owe(attempt, urgent=True)
+        if attempt.log.backlog:
+            self._owe(attempt, urgent=False)
+
+    def _refuse(self, job: str, number: int, message: str) -> list[Action]:
+        """Give back what never started. Kept until acknowledged, as every ending."""
+        if job in self._attempts:
+            return [Complaint(f"the server gave attempt {number} of {job} beside a newer one")]
+        if len(self._attempts) >= IN_HAND_MAX:
+            return [Complaint(f"the server gave more than {IN_HAND_MAX} jobs; ignored {job}")]
+        ending = Release(job, number, message)
+        attempt = Attempt(job, number, Phase.RELEASED, LogBuffer(), ending=ending)
+        self._attempts[job] = attempt
+        self._owe(attempt, urgent=True)
+        return []
+
+    def _end(self, ending: Finished | Release, phase: Phase) -> None:
+        found = self._find(ending.job, ending.attempt)
+        if found is None or found.phase in _OVER:
+            return
+        found.phase = phase
+        found.ending = ending
+        self._active -= 1
+        self._owe(found, urgent=True)
+
+    def _drop(self, job: str, number: int, why: str) -> list[Action]:
+        found = self._find(job, number)
+        if found is None:
+            return []
+        del self._attempts[job]
+        self._owed.urgent.pop(job, None)
+        self._owed.chatty.pop(job, None)
+        if found.phase in _OVER:
+            return [Forget(job, number, why)]
+        self._active -= 1
+        return [Stop(job, number, why)]
+
+    def _owe(self, attempt: Attempt, *, urgent: bool) -> None:
+        if self._link is _Link.OPEN:  # else the welcome will look at every attempt
+            (self._owed.urgent if urgent else self._owed.chatty)[attempt.job] = None
+
+    def _take_attempts(self, frame: list[FromWorker], now_ms: int) -> None:
+        room = FRAME_TARGET_BYTES
+        for job in list(self._owed.urgent):
+            if room <= 0 or len(frame) + 3 > MESSAGES_PER_FRAME_MAX:
+                return
+            room = self._take_urgent(frame, self._attempts[job], room)
+        if not self._owed.chatty or now_ms < self._logs_ms + LOG_INTERVAL_MS:
+            return
+        self._logs_ms = now_ms
+        for job in list(self._owed.chatty):
+            if room <= 0 or len(frame) >= MESSAGES_PER_FRAME_MAX:
+                return
+            room = self._take_lines(frame, self._attempts[job], room)
+            del self._owed.chatty[job]
+            if self._attempts[job].log.backlog:
+                self._owed.chatty[job] = None  # at the end: every log gets its turn
+
+    def _take_urgent(self, frame: list[FromWorker], attempt: Attempt, room: int) -> int:
+        """Started, then all lines, then the ending: the server sees them in this order."""
+        if attempt.started is not None and not attempt.started_sent:
+            attempt.started_sent = True
+            frame.append(attempt.started)
+        if attempt.ending is None:
+            del self._owed.urgent[attempt.job]
+            return room
+        while attempt.log.backlog:
+            if room <= 0 or len(frame) + 2 > MESSAGES_PER_FRAME_MAX:
+                return room
+            room = self._take_lines(frame, attempt, room)
+        if not attempt.ending_sent:
+            attempt.ending_sent = True
+            frame.append(attempt.ending)
+            room -= len(attempt.ending.result) if isinstance(attempt.ending, Finished) else 100
+        del self._owed.urgent[attempt.job]
+        self._owed.chatty.pop(attempt.job, None)
+        return room
+
+    def _take_lines(self, frame: list[FromWorker], attempt: Attempt, room: int) -> int:
+        batch = attempt.log.take(LOG_LINES_PER_MESSAGE_MAX, room)
+        if batch is None:
+            return room
+        frame.append(Log(attempt.job, attempt.attempt, batch.step, batch.cursor, batch.lines))
+        return room - batch.bytes
+
+    def _offered(self) -> int:
+        return 0 if self._draining else self._credit
+
+    def _credit_unsaid(self) -> bool:
+        return self._offered() != self._credit_sent
+
+    def _drain_unsaid(self) -> bool:
+        return self._draining and not self._drain_sent
+
+    def _beat_due_ms(self) -> int:
+        """When either side was silent for a heartbeat: ours is heard, and theirs is asked for."""
+        return max(self._beat_ms, min(self._spoke_ms, self._heard_ms)) + self._heartbeat_ms
+
+    def _silence_end_ms(self) -> int:
+        allowed = min(max(SILENCE_HEARTBEATS * self._heartbeat_ms, 1_000), self._lease_ms)
+        return self._heard_ms + allowed

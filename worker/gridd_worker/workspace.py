@@ -1,0 +1,131 @@
+"""The files of one attempt, from its inputs to its outputs: on disk, or none at all.
+
+Joins the parts that do the work (``files``, ``inputs``, ``outputs``, ``cache``); decides nothing.
+"""
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import aiohttp
+
+from gridd_protocol.definitions import Definition
+from gridd_worker.cache import FileCache
+from gridd_worker.fetch import open_session
+from gridd_worker.files import JobDirectories, make_job_directories, remove_tree
+from gridd_worker.inputs import InputError, materialise
+from gridd_worker.outputs import Collected, OutputError, collect
+
+__all__ = ["DiskWorkspaces", "InputError", "NoWorkspaces", "OutputError", "Place", "Workspaces"]
+
+_log = logging.getLogger("gridd_worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the files of one attempt are. See ``runtime.Task``."""
+
+    inputs: Path
+    outputs: Path
+    config_files: dict[str, Path]
+
+
+class Workspaces(Protocol):
+    async def open(self) -> None:
+        """Raises ``OSError`` when the data directory can't be used."""
+        ...
+
+    async def prepare(self, room: str, job: str, attempt: int, definition: Definition) -> Place:
+        """Fresh directories with all inputs. ``room`` keeps queues apart. Raises ``InputError``;
+        ``remove`` is called in any case."""
+        ...
+
+    async def collect(self, place: Place) -> Collected:
+        """Raises ``OutputError``."""
+        ...
+
+    async def remove(self, room: str, job: str, attempt: int) -> None:
+        """Never raises; what can't be removed is logged."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class DiskWorkspaces:
+    """Below ``data``: ``work/<room>/jobs/<job>-<attempt>`` and ``cache``."""
+
+    def __init__(self, data: Path, api_address: str) -> None:
+        self._work = data / "work"
+        self._api = api_address
+        self._cache = FileCache(data / "cache")
+        self._directories: dict[tuple[str, str, int], JobDirectories] = {}
+        self._http: aiohttp.ClientSession | None = None
+
+    async def open(self) -> None:
+        await asyncio.to_thread(self._sweep)
+        await asyncio.to_thread(self._cache.open)
+        self._http = open_session()
+
+    async def prepare(self, room: str, job: str, attempt: int, definition: Definition) -> Place:
+        assert self._http is not None
+        key = (room, job, attempt)
+        try:
+            directories = await asyncio.to_thread(
+                make_job_directories, self._work / room, job, attempt
+            )
+        except OSError as error:
+            raise InputError(f"the worker can't make the job's directories: {error}") from None
+        self._directories[key] = directories
+        config_files = await materialise(
+            definition, directories, self._api, self._http, self._cache
+        )
+        return Place(directories.inputs, directories.outputs, config_files)
+
+    async def collect(self, place: Place) -> Collected:
+        assert self._http is not None
+        return await collect(place.outputs, self._api, self._http)
+
+    async def remove(self, room: str, job: str, attempt: int) -> None:
+        directories = self._directories.pop((room, job, attempt), None)
+        if directories is None:
+            return
+        try:
+            await asyncio.to_thread(remove_tree, directories.root)
+        except OSError as error:
+            _log.warning("files of job %s remain in %s: %s", job[:8], directories.root, error)
+
+    async def close(self) -> None:
+        if self._http is not None:
+            await self._http.close()
+
+    def _sweep(self) -> None:
+        """What an earlier process left when it ended in the middle of a job."""
+        self._work.mkdir(parents=True, exist_ok=True)
+        for left in self._work.glob("*/jobs/*"):
+            with contextlib.suppress(OSError):  # a next job under this name will complain
+                remove_tree(left)
+
+
+class NoWorkspaces:
+    """For the null runtime: nothing is fetched, nothing is collected, nothing touches the disk."""
+
+    def __init__(self, data: Path) -> None:
+        self._place = Place(data, data, {})
+
+    async def open(self) -> None:
+        pass
+
+    async def prepare(self, room: str, job: str, attempt: int, definition: Definition) -> Place:
+        return self._place
+
+    async def collect(self, place: Place) -> Collected:
+        return Collected({})
+
+    async def remove(self, room: str, job: str, attempt: int) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
