@@ -86,7 +86,7 @@ class Engine:
             if job.state == "Running":
                 session = self.sessions.expect(job.worker, now_ms)
                 session.take(job.id, job.attempt, job.needs)
-                self.logs[job.id] = JobLog()
+                self.logs[job.id] = JobLog(job.build_lines, job.run_lines)
         for session in self.sessions.by_worker.values():
             self.alarms.set(now_ms + self.settings.lease_ms, "lease", session.worker)
         for orphan in list(self.jobs.orphans.values()):
@@ -425,7 +425,7 @@ class Engine:
             self.sessions.served(session)
             log = self.logs.get(job.id)
             if log is None:
-                self.logs[job.id] = JobLog()
+                self.logs[job.id] = JobLog(job.build_lines, job.run_lines)
             else:
                 log.restart()
             self._to(
@@ -492,7 +492,18 @@ class Engine:
         if not job.namespaces:
             self._finish(job, "JobReplacedByClient", b"", "replaced by a newer job")
             return
-        self._emit(r.Requeued(self.queue, job.id, self._now, job.attempt, lost))
+        log = self.logs[job.id]
+        self._emit(
+            r.Requeued(
+                queue=self.queue,
+                job=job.id,
+                time=self._now,
+                attempt=job.attempt,
+                lost=lost,
+                build_lines=log.build.next,
+                run_lines=log.run.next,
+            )
+        )
         self._changed(job, "requeue")
 
     def _free(self, session: Session, job: Job) -> None:

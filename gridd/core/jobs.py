@@ -29,6 +29,7 @@ class Job:
 
     __slots__ = (
         "attempt",
+        "build_lines",
         "control",
         "debug",
         "definition",
@@ -39,6 +40,7 @@ class Job:
         "queued_time",
         "reason",
         "requirements",
+        "run_lines",
         "run_ms_max",
         "sequence",
         "started_time",
@@ -67,6 +69,8 @@ class Job:
         self.control = b""
         self.run_ms_max = 0
         self.debug = False
+        self.build_lines = 0  # logged by earlier attempts of this submission
+        self.run_lines = 0
 
     @property
     def live(self) -> bool:
@@ -112,6 +116,8 @@ class Job:
             control=self.control,
             run_ms_max=self.run_ms_max,
             debug=self.debug,
+            build_lines=self.build_lines,
+            run_lines=self.run_lines,
         )
 
 
@@ -174,6 +180,7 @@ class Jobs:
         job.control = record.control
         job.run_ms_max = record.run_ms_max
         job.debug = record.debug
+        job.build_lines = job.run_lines = 0
         job.namespaces = ()
         self._wait(job, record.time)
         self._hold(job, record.namespace)
@@ -207,6 +214,8 @@ class Jobs:
         job = self.by_id[record.job]
         self.running -= 1
         job.losses += record.lost
+        job.build_lines = record.build_lines
+        job.run_lines = record.run_lines
         self._wait(job, record.time)
 
     def _finished(self, record: r.Finished) -> None:
@@ -238,6 +247,8 @@ class Jobs:
         job.control = record.control
         job.run_ms_max = record.run_ms_max
         job.debug = record.debug
+        job.build_lines = record.build_lines
+        job.run_lines = record.run_lines
         self._sequence = max(self._sequence, record.sequence)
         if record.state == "Queued":
             self._wait(job, record.time)

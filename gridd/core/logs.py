@@ -1,8 +1,9 @@
 """The live log of a running job: bounded, with cursors that never run backwards.
 
-A line's index counts every line of its kind since the job first ran here, dropped ones included,
-so a reader that asks for "from 120 on" is never shown a line twice, whatever was dropped at the
-bound (the defect D27 of upstream) and however often the job was requeued meanwhile.
+A line's index counts every line of its kind since the job was submitted, dropped ones and those
+of earlier attempts included, so a reader that asks for "from 120 on" is never shown a line twice,
+whatever was dropped at the bound (the defect D27 of upstream) and however often the job was
+requeued meanwhile. The counts of earlier attempts are durable (``records.Requeued``).
 """
 
 from collections import deque
@@ -23,9 +24,9 @@ class LogBuffer:
 
     __slots__ = ("bytes", "dropped", "first", "lines")
 
-    def __init__(self) -> None:
+    def __init__(self, first: int = 0) -> None:
         self.lines: deque[LogLine] = deque()
-        self.first = 0  # index of lines[0]
+        self.first = first  # index of lines[0]
         self.bytes = 0
         self.dropped = 0
 
@@ -74,9 +75,10 @@ class JobLog:
 
     __slots__ = ("build", "cursor", "run")
 
-    def __init__(self) -> None:
-        self.build = LogBuffer()
-        self.run = LogBuffer()
+    def __init__(self, build_lines: int = 0, run_lines: int = 0) -> None:
+        """With the numbers of lines that earlier attempts logged."""
+        self.build = LogBuffer(build_lines)
+        self.run = LogBuffer(run_lines)
         self.cursor = 0  # next line of the current attempt, over all steps
 
     def restart(self) -> None:

@@ -84,6 +84,9 @@ class Requeued(_Record, frozen=True, tag="req"):
     time: int
     attempt: int
     lost: bool
+    build_lines: int = 0
+    """How many lines the job's logs have had so far: the next attempt's lines count on."""
+    run_lines: int = 0
 
 
 class Finished(_Record, frozen=True, tag="fin"):
@@ -126,6 +129,8 @@ class KeptJob(_Record, frozen=True, tag="job"):
     control: bytes
     run_ms_max: int
     debug: bool
+    build_lines: int = 0
+    run_lines: int = 0
 
 
 Record = (

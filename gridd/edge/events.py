@@ -99,7 +99,7 @@ class _Story:
     """Turns changes into frames; remembers what was said, to say it once."""
 
     def __init__(self) -> None:
-        self._said: tuple[str, str | None] | None = None
+        self._said: tuple[str, str | None, int] | None = None
         self._view: JobView | None = None
 
     def tell(self, change: Change) -> list[bytes]:
@@ -108,11 +108,15 @@ class _Story:
             body = {"lines": log_lines(lines), "cursor": first + len(lines)}
             return [_frame(f"{kind}-log", body)]
         view = self._view = change.view
-        if view is None or self._said == (view.state, view.finished_reason):
+        if view is None:
             return []
-        self._said = (view.state, view.finished_reason)
+        said = (view.state, view.finished_reason, view.attempt)
+        if self._said == said:
+            return []
+        self._said = said
         if view.state in ("Queued", "Running"):
-            return [_frame("state", {"state": view.state})]
+            attempt = {"attempt": view.attempt} if view.attempt else {}  # ours: upstream has none
+            return [_frame("state", {"state": view.state, **attempt})]
         return [_frame("state", _final(view))]
 
     def end(self) -> list[bytes]:

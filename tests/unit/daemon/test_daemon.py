@@ -79,8 +79,9 @@ async def world():
 
 async def finish(world: World, peer: int, job: str, attempt: int = 1) -> None:
     line = m.LogLine("out\n", 5)
-    world.say(peer, m.Log(job, attempt, "docker build", 0, [m.LogLine("built\n", 4)]))
-    world.say(peer, m.Log(job, attempt, "Running", 1, [line]))
+    if attempt == 1:
+        world.say(peer, m.Log(job, attempt, "docker build", 0, [m.LogLine("built\n", 4)]))
+        world.say(peer, m.Log(job, attempt, "Running", 1, [line]))
     world.say(peer, m.Finished(job, attempt, "Success", '{"StatusCode":3,"logs":[["bye",9]]}'))
     await world.daemon._durable()
 
@@ -147,6 +148,24 @@ async def test_a_worker_that_comes_back_without_its_job_gets_it_again_as_a_new_a
     await world.daemon._durable()
     assert worker.messages[-1].attempt == 2
     assert (await world.daemon.job("q", job)).attempt == 2
+
+
+async def test_lines_of_a_later_attempt_count_on_also_after_a_restart(world):
+    job = await world.submit("x")
+    _, peer = world.worker()
+    world.say(peer, m.Log(job, 1, "Running", 0, [m.LogLine("first\n", 1)] * 3))
+    world.say(peer, m.Release(job, 1))
+    world.say(peer, m.Log(job, 2, "Running", 0, [m.LogLine("second\n", 2)]))
+    await world.restart()
+    _, peer = world.worker(running=[m.Held(job, 2)])
+    world.say(peer, m.Log(job, 2, "Running", 0, [m.LogLine("second\n", 2)] * 2))
+    page = await world.daemon.logs("q", job, "run", 0)
+    assert (page.slice_start, page.next_cursor) == (3, 5)
+    await finish(world, peer, job, attempt=2)
+    page = await world.daemon.logs("q", job, "run", 4)
+    assert (page.slice_start, [line.text for line in page.data]) == (4, ["second\n"])
+    result = json.loads(await world.daemon.finished("q", job))["finished"]["result"]
+    assert [line[0] for line in result["logs"]] == ["second\n", "second\n", "bye"]
 
 
 async def test_reading_an_unknown_queue_makes_no_room_for_it(world):
