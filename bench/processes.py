@@ -32,8 +32,10 @@ def start_grid(folder: Path) -> contextlib.AbstractContextManager[Process]:
     return _running(command, folder / "grid.log", r"(http://[\d.]+:\d+)")
 
 
-def start_worker(folder: Path, url: str) -> contextlib.AbstractContextManager[Process]:
-    command = ["-m", "gridd_worker.cli", "run", "--runtime", "null", "--api-address", url]
+def start_worker(
+    folder: Path, url: str, runtime: str = "null"
+) -> contextlib.AbstractContextManager[Process]:
+    command = ["-m", "gridd_worker.cli", "run", "--runtime", runtime, "--api-address", url]
     command += ["--data-directory", str(folder / "worker"), "bench"]
     return _running(command, folder / "worker.log", r"serves bench")
 

@@ -20,6 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import log_lag
 import uvloop
 from client import Measured, load
 from processes import Process, cpu_seconds, start_echo, start_echo_worker, start_grid, start_worker
@@ -113,6 +114,8 @@ def main() -> int:
         f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}"
     )
     show(rows)
+    with tempfile.TemporaryDirectory(prefix="gridd-bench-") as folder:
+        print("\n" + "\n".join(uvloop.run(log_lag.rows(Path(folder)))))
     print(f"took {time.monotonic() - began:.0f} s; these machines are shared: read the ratios")
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1) + "\n")

@@ -115,43 +115,52 @@ class Engine:
 
     def _on_submit(self, e: ev.Submit) -> None:
         job = self.jobs.by_id.get(e.job)
-        if job is None or not (job.live or job.answered):
-            if self.jobs.live >= self.settings.live_jobs_max:
-                self._refuse(e.ref, ErrorCode.QUEUE_FULL, self.settings.live_jobs_max)
-                return
-            self._supersede(e.namespace, job)
-            self._emit(
-                r.Submitted(
-                    queue=self.queue,
-                    job=e.job,
-                    time=self._now,
-                    namespace=e.namespace,
-                    definition=e.definition,
-                    needs=e.needs,
-                    tags=e.tags,
-                    requirements=e.requirements,
-                    control=e.control,
-                    run_ms_max=e.run_ms_max,
-                    debug=e.debug,
-                )
-            )
-            job = self.jobs.by_id[e.job]
-            self._reply(e.ref, fx.Accepted(e.job, True, job.view()))
-            self._changed(job, "submit")
-            self._match()
+        if job is not None and (job.live or job.answered):
+            self._submit_known(e, job)
+        else:
+            self._submit_new(e, job)
+
+    def _submit_new(self, e: ev.Submit, former: Job | None) -> None:
+        """``former``: the job when it was cancelled, replaced or deleted before."""
+        if self.jobs.live >= self.settings.live_jobs_max:
+            self._refuse(e.ref, ErrorCode.QUEUE_FULL, self.settings.live_jobs_max)
             return
-        if e.namespace not in job.namespaces:
-            if len(job.namespaces) >= NAMESPACES_PER_JOB_MAX:
-                self._refuse(e.ref, ErrorCode.BAD_REQUEST, NAMESPACES_PER_JOB_MAX)
-                return
-            self._supersede(e.namespace, job)
+        self._supersede(e.namespace, former)
+        self._emit(
+            r.Submitted(
+                queue=self.queue,
+                job=e.job,
+                time=self._now,
+                namespace=e.namespace,
+                definition=e.definition,
+                needs=e.needs,
+                tags=e.tags,
+                requirements=e.requirements,
+                control=e.control,
+                run_ms_max=e.run_ms_max,
+                debug=e.debug,
+            )
+        )
+        self._accept(e.ref, self.jobs.by_id[e.job], new=True)
+        self._match()
+
+    def _submit_known(self, e: ev.Submit, job: Job) -> None:
+        """It waits, runs or is answered: one more may hold it, and it is not run again."""
+        held = e.namespace in job.namespaces
+        if not held and len(job.namespaces) >= NAMESPACES_PER_JOB_MAX:
+            self._refuse(e.ref, ErrorCode.BAD_REQUEST, NAMESPACES_PER_JOB_MAX)
+            return
+        self._supersede(e.namespace, job)
+        if not held:
             self._emit(r.NamespaceAdded(self.queue, job.id, self._now, e.namespace))
             self._evictions.pop(job.id, None)
-        else:
-            self._supersede(e.namespace, job)
-        self._reply(e.ref, fx.Accepted(e.job, False, job.view()))
-        self._changed(job, "submit")
+        self._accept(e.ref, job, new=False)
         self._match()  # the job that it replaced may have left room
+
+    def _accept(self, ref: int, job: Job, *, new: bool) -> None:
+        view = job.view()
+        self._reply(ref, fx.Accepted(job.id, new, view))
+        self._out.append(fx.JobChanged(job.id, view, "submit"))
 
     def _refuse(self, ref: int, code: ErrorCode, limit: int) -> None:
         what = {

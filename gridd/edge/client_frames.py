@@ -18,17 +18,20 @@ from gridd_protocol.units import format_duration
 
 _encode = msgspec.json.Encoder().encode
 
+# The frame that is made most often, three times a job; a job id needs no escaping.
+_UPDATE = b'{"type":"JobStateUpdates","payload":{"state":{"jobs":{"%b":%b}},"isSubset":true}}'
+
 
 class JsonFrames:
     """The one maker of client frames (``rooms.ClientFrames``)."""
 
     def job_changed(self, job: str, view: JobView) -> bytes:
-        state: dict[str, Any] = {"state": {"jobs": {}}, "isSubset": True}
-        if view.visible:
-            state["state"]["jobs"][job] = view
-        else:
-            state["gone"] = {job: view.finished_reason or view.state}
-        return _message("JobStateUpdates", state)
+        if not view.visible:
+            gone = {job: view.finished_reason or view.state}
+            return _message(
+                "JobStateUpdates", {"state": {"jobs": {}}, "isSubset": True, "gone": gone}
+            )
+        return text_frame(_UPDATE % (job.encode(), _encode(view)))
 
     def job(self, job: str, view: JobView | None) -> bytes:
         """The answer to ``QueryJob``: an empty map when the job is unknown or not shown."""
