@@ -1,0 +1,110 @@
+"""From a task to the engine's ``create`` request: what a container gets and what it is denied.
+
+Pure, so that every limit can be read in one place. The rule is DESIGN 5.11: jobs are strangers'
+code; what they do not need is not there.
+"""
+
+import hashlib
+from typing import Any, Final
+
+from gridd_worker.commandline import split_command, variables
+from gridd_worker.runtime import Task
+
+NETWORK: Final = "gridd-jobs"
+LABEL_JOB: Final = "gridd.job"
+LABEL_ATTEMPT: Final = "gridd.attempt"
+LABEL_QUEUE: Final = "gridd.queue"
+LABEL_WORKER: Final = "gridd.worker"
+
+# The engine's file is the buffer between the program and us. `local` keeps bytes as they are
+# (json-file breaks a character at each 16 KiB cut). Twice this may be on disk for each job; only
+# a program that is this far ahead of us, with all of the server's log bound long passed, loses.
+_LOG_FILE_SIZE: Final = "64m"
+_LOG_FILES: Final = "2"
+_NOFILE_MAX: Final = 16_384  # root of a small machine has a hard limit of 20,000
+
+
+def cache_volume(queue: str) -> str:
+    """The volume at ``/job-cache``: each queue has its own, so queues can't read one another."""
+    return f"gridd-cache-{hashlib.sha256(queue.encode()).hexdigest()[:32]}"
+
+
+def container_config(task: Task, image: str, host_cpus: float) -> dict[str, Any]:
+    """The body of ``POST /containers/create``. Raises ``CommandError`` for a broken command."""
+    definition = task.definition
+    env = variables(task)
+    config: dict[str, Any] = {
+        "Image": image,
+        "Env": [f"{name}={value}" for name, value in task.environment.items()],
+        "AttachStdout": True,
+        "AttachStderr": True,
+        "Tty": False,
+        "Labels": {
+            LABEL_JOB: task.job,
+            LABEL_ATTEMPT: str(task.attempt),
+            LABEL_QUEUE: task.queue,
+            LABEL_WORKER: task.worker,
+        },
+        "HostConfig": _host_config(task, host_cpus),
+    }
+    if (command := split_command(definition.command, env)) is not None:
+        config["Cmd"] = command
+    if (entrypoint := split_command(definition.entrypoint, env)) is not None:
+        config["Entrypoint"] = entrypoint
+    if definition.workdir:
+        config["WorkingDir"] = definition.workdir
+    return config
+
+
+def _host_config(task: Task, host_cpus: float) -> dict[str, Any]:
+    allowance = task.allowance
+    host: dict[str, Any] = {
+        # More cpus than the host has is refused by the engine.
+        "NanoCpus": int(min(allowance.cpus, host_cpus) * 1e9),
+        "PidsLimit": allowance.pids_max,
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges"],
+        "Init": True,  # reaps orphans, and a kill reaches all of them
+        "NetworkMode": NETWORK,
+        "LogConfig": {
+            "Type": "local",
+            "Config": {"max-size": _LOG_FILE_SIZE, "max-file": _LOG_FILES, "compress": "false"},
+        },
+        "Ulimits": [
+            {"Name": "core", "Soft": 0, "Hard": 0},
+            {"Name": "nofile", "Soft": _NOFILE_MAX, "Hard": _NOFILE_MAX},
+        ],
+        "Mounts": _mounts(task),
+    }
+    if allowance.memory_bytes:
+        host["Memory"] = host["MemorySwap"] = allowance.memory_bytes
+    if allowance.shm_bytes:
+        host["ShmSize"] = allowance.shm_bytes
+    if allowance.gpus:
+        host["DeviceRequests"] = [
+            {"Driver": "nvidia", "DeviceIDs": list(allowance.gpus), "Capabilities": [["gpu"]]}
+        ]
+    return host
+
+
+def _mounts(task: Task) -> list[dict[str, Any]]:
+    """By ``Mounts``, not ``Binds``: a source that is missing is an error then, not a new folder."""
+    mounts: list[dict[str, Any]] = [
+        _bind(str(task.inputs), "/inputs", read_only=True),
+        _bind(str(task.outputs), "/outputs", read_only=False),
+        {"Type": "volume", "Source": cache_volume(task.queue), "Target": "/job-cache"},
+    ]
+    mounts += [
+        _bind(str(path), inside, read_only=True) for inside, path in task.config_files.items()
+    ]
+    return mounts
+
+
+def _bind(source: str, target: str, *, read_only: bool) -> dict[str, Any]:
+    return {
+        "Type": "bind",
+        "Source": source,
+        "Target": target,
+        "ReadOnly": read_only,
+        "BindOptions": {"Propagation": "rprivate"},
+    }

@@ -1,0 +1,246 @@
+"""One container, from ``start`` until it is removed: its exit, its log, its time limit.
+
+The exit is awaited before the start, so that no exit is missed. When the engine goes away in
+between, this waits for it a while, takes the run up again if it lives, and never hangs.
+"""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import aiohttp
+from aiodocker import Docker, DockerError
+
+from gridd_worker.docker_logs import BROKEN, follow, open_stream, parse_time
+from gridd_worker.remarks import ended, lost
+from gridd_worker.runtime import LogSink, Outcome, RuntimeUnavailable, Task
+
+_log = logging.getLogger("gridd_worker")
+
+_CALL_S: Final = 60.0  # one short request to the engine
+_ENGINE_GONE_S: Final = 30.0  # a restarted engine is back in 1 to 12 s
+_STOP_S: Final = 1.5  # from the kill to its effects; then the container is removed by force
+_LOG_AFTER_STOP_S: Final = 0.5
+# An engine that goes down, or comes back, ends the containers it has with one of these.
+_ENDED_BY_ENGINE: Final = (137, 143, 255)
+
+
+class DockerRun:
+    """A container under way. Made by ``DockerRun.begin``."""
+
+    def __init__(self, docker: Docker, container: str, task: Task, log: LogSink) -> None:
+        self._docker = docker
+        self._container = container
+        self._limit_s = task.allowance.run_ms_max / 1000
+        self._log = log
+        self._exited = asyncio.Event()
+        self._stopping = False
+        self._engine_lost = False
+        self._started_at = 0.0
+        self._running: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._supervision: asyncio.Task[Outcome] | None = None
+
+    @classmethod
+    async def begin(
+        cls,
+        docker: Docker,
+        container: str,
+        task: Task,
+        log: LogSink,
+        started: Callable[[], None],
+    ) -> "DockerRun":
+        """Starts the created ``container``. Raises what the engine answered when it does not
+        start; the caller removes it then."""
+        run = cls(docker, container, task, log)
+        run._supervision = asyncio.create_task(run._supervise(started))
+        try:
+            await run._running
+        except BaseException:
+            run._supervision.cancel()
+            await asyncio.gather(run._supervision, return_exceptions=True)
+            raise
+        return run
+
+    async def wait(self) -> Outcome:
+        assert self._supervision is not None
+        try:
+            return await asyncio.shield(self._supervision)
+        except asyncio.CancelledError:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Kills and removes the container. Twice is fine."""
+        assert self._supervision is not None
+        self._stopping = True
+        if not self._supervision.done():
+            await self._kill()
+            await asyncio.wait([self._supervision], timeout=_STOP_S)
+        if not self._supervision.done():
+            self._supervision.cancel()
+            await asyncio.wait([self._supervision])
+            await remove(self._docker, self._container)
+
+    # --- the life of the container --------------------------------------------------------
+
+    async def _supervise(self, started: Callable[[], None]) -> Outcome:
+        try:
+            path = f"containers/{self._container}/wait"
+            params = {"condition": "next-exit"}
+            # The engine answers with headers as soon as it watches for the exit.
+            async with open_stream(self._docker, path, "POST", params=params) as exit_stream:
+                await self._start()
+                self._started_at = time.monotonic()
+                started()
+                self._running.set_result(None)
+                return await self._until_gone(exit_stream)
+        except BaseException as error:
+            if self._running.done():
+                raise
+            if isinstance(error, asyncio.CancelledError):
+                self._running.cancel()
+                raise
+            self._running.set_exception(error)
+            return lost(str(error), 0)  # nobody reads it: ``begin`` has raised
+
+    async def _start(self) -> None:
+        async with asyncio.timeout(_CALL_S):
+            await self._docker.containers.container(self._container).start()
+
+    async def _until_gone(self, exit_stream: aiohttp.ClientResponse) -> Outcome:
+        follower = asyncio.create_task(
+            follow(self._docker, self._container, self._tell, self._exited)
+        )
+        exiting = asyncio.create_task(self._exit(exit_stream))
+        try:
+            timed_out = False
+            done, _ = await asyncio.wait([exiting], timeout=self._limit_s)
+            if not done:
+                timed_out = True
+                await self._kill()
+            await exiting
+            self._exited.set()
+            incomplete = await self._log_ended(follower)
+            return await self._outcome(timed_out, incomplete)
+        finally:
+            for helper in (follower, exiting):
+                helper.cancel()
+            await asyncio.gather(follower, exiting, return_exceptions=True)
+
+    def _tell(self, lines: list[Any]) -> None:
+        self._log("Running", lines)
+
+    async def _exit(self, exit_stream: aiohttp.ClientResponse) -> None:
+        """Returns when the container has ended. The exit code is read by ``_outcome``."""
+        try:
+            if "StatusCode" in json.loads(await exit_stream.read() or b"{}"):
+                return
+        except (*BROKEN, ValueError) as error:
+            _log.info("container %s: wait broke off: %r", self._container[:12], error)
+        while await self._is_running():
+            try:
+                path = f"containers/{self._container}/wait"
+                async with open_stream(self._docker, path, "POST") as response:
+                    await response.read()
+            except BROKEN as error:
+                _log.info("container %s: wait broke off: %r", self._container[:12], error)
+                await asyncio.sleep(0.1)
+
+    async def _is_running(self) -> bool:
+        """Asks the engine, and waits for it when it does not answer. Raises
+        ``RuntimeUnavailable`` after ``_ENGINE_GONE_S``."""
+        deadline = time.monotonic() + _ENGINE_GONE_S
+        while True:
+            try:
+                state = await self._state()
+                return bool(state is not None and state.get("Running"))
+            except BROKEN as error:
+                self._engine_lost = True
+                if time.monotonic() > deadline:
+                    raise RuntimeUnavailable(
+                        f"the Docker engine went away while container {self._container[:12]} ran"
+                        f" and did not come back within {_ENGINE_GONE_S:g} s: {error}"
+                    ) from None
+            await asyncio.sleep(0.2)
+
+    async def _state(self) -> dict[str, Any] | None:
+        """The container's ``State``; None when there is no such container any more."""
+        try:
+            async with asyncio.timeout(_CALL_S):
+                shown = await self._docker.containers.container(self._container).show()
+        except DockerError as error:
+            if error.status == 404:
+                return None
+            raise
+        state: dict[str, Any] = shown["State"]
+        return state
+
+    async def _log_ended(self, follower: asyncio.Task[None]) -> str | None:
+        """Waits for the last line. What went wrong with the log, if anything."""
+        if self._stopping:
+            await asyncio.wait([follower], timeout=_LOG_AFTER_STOP_S)
+            return None
+        try:
+            await follower
+        except BROKEN as error:
+            return f"the log of the container is incomplete: {error}"
+        return None
+
+    async def _outcome(self, timed_out: bool, incomplete: str | None) -> Outcome:
+        if not await self._is_running():  # waits for an engine that is restarting
+            state = await self._state()
+        else:
+            state = None
+        await remove(self._docker, self._container)
+        run_ms = round((time.monotonic() - self._started_at) * 1000)
+        if state is None:
+            return lost(f"container {self._container[:12]} was removed from outside", run_ms)
+        exit_code = int(state.get("ExitCode", -1))
+        out_of_memory = bool(state.get("OOMKilled"))
+        wanted = timed_out or self._stopping or out_of_memory
+        if self._engine_lost and exit_code in _ENDED_BY_ENGINE and not wanted:
+            raise RuntimeUnavailable(
+                f"the Docker engine was restarted and ended container {self._container[:12]}"
+            )
+        outcome = ended(
+            exit_code,
+            _duration_ms(state, run_ms),
+            name=self._container,
+            timed_out=timed_out,
+            out_of_memory=out_of_memory,
+        )
+        if incomplete:
+            outcome.remarks.append(incomplete)
+        return outcome
+
+    async def _kill(self) -> None:
+        try:
+            async with asyncio.timeout(_CALL_S):
+                await self._docker.containers.container(self._container).kill()
+        except BROKEN as error:
+            # 404 and 409: it is gone or not running, which is what was wanted
+            if not (isinstance(error, DockerError) and error.status in (404, 409)):
+                _log.warning("container %s can't be killed: %s", self._container[:12], error)
+
+
+def _duration_ms(state: dict[str, Any], otherwise: int) -> int:
+    try:
+        run_ns = parse_time(state["FinishedAt"]) - parse_time(state["StartedAt"])
+        # A program that ends at once may have its end stamped before its start.
+        return max(0, run_ns // 1_000_000)
+    except (KeyError, ValueError):
+        return otherwise
+
+
+async def remove(docker: Docker, container: str) -> None:
+    """Removes the container with its unnamed volumes, killing it if it runs. Never raises."""
+    try:
+        async with asyncio.timeout(_CALL_S):
+            await docker.containers.container(container).delete(force=True, v=True)
+    except BROKEN as error:
+        # 404: removed already; 409: being removed
+        if not (isinstance(error, DockerError) and error.status in (404, 409)):
+            _log.warning("container %s can't be removed: %s", container[:12], error)

@@ -1,0 +1,184 @@
+"""Downloads for a job's inputs: bounded, retried, checked, and never to a metadata address.
+
+A worker fetches what strangers name. On a cloud machine the link-local addresses answer with the
+machine's own credentials, so they are refused, by name, by number and after a redirect.
+"""
+
+import asyncio
+import hashlib
+import ipaddress
+import os
+import random
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+ATTEMPTS: Final = 5
+_BACKOFF_S: Final = 0.25  # doubled each time: 0.25, 0.5, 1, 2 s, each up to a quarter longer
+_REDIRECTS_MAX: Final = 10
+_BLOCK_BYTES: Final = 1 << 18
+# No limit in all: a large file takes its time. A minute without a byte is a dead peer.
+TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60)
+_FORBIDDEN: Final = tuple(
+    ipaddress.ip_network(text) for text in ("169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128")
+)
+NETWORK_ERRORS: Final = (aiohttp.ClientError, OSError, TimeoutError)
+
+
+class FetchError(Exception):
+    """A download that failed for good. The sentence has the address without its query."""
+
+
+class ForbiddenAddress(OSError):
+    """The host is, or its name leads to, a link-local or metadata address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    size: int
+    sha256: str
+
+
+class GuardedResolver(AbstractResolver):
+    """Resolves names as usual and leaves out addresses that no job may reach."""
+
+    def __init__(self) -> None:
+        self._resolver = aiohttp.ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        results = await self._resolver.resolve(host, port, family)
+        allowed = [result for result in results if not is_forbidden(result["host"])]
+        if not allowed:
+            raise ForbiddenAddress(f"{host} leads to an address that jobs may not reach")
+        return allowed
+
+    async def close(self) -> None:
+        await self._resolver.close()
+
+
+def open_session() -> aiohttp.ClientSession:
+    """The HTTP client for inputs and outputs. The caller closes it."""
+    connector = aiohttp.TCPConnector(resolver=GuardedResolver(), limit=64)
+    return aiohttp.ClientSession(connector=connector, timeout=TIMEOUT, auto_decompress=False)
+
+
+def is_forbidden(host: str) -> bool:
+    """True for a literal address (a scope such as ``%eth0`` included) that no job may reach."""
+    try:
+        address = ipaddress.ip_address(host.split("%")[0])
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return any(address in network for network in _FORBIDDEN if network.version == address.version)
+
+
+def shown_url(url: str | URL) -> str:
+    """The address for an error: without user, query and fragment, which may hold secrets."""
+    try:
+        return str(URL(url).with_user(None).with_query(None).with_fragment(None))[:200]
+    except ValueError:
+        return str(url).split("?")[0][:200]
+
+
+async def fetch(http: aiohttp.ClientSession, url: str, target: Path, bytes_max: int) -> Fetched:
+    """Streams ``url`` into the file ``target`` and hashes it on the way.
+
+    ``ATTEMPTS`` tries on network errors and 5xx answers, none more on other answers. On failure
+    a part of it may be left and ``FetchError`` says what the last try met. ``OSError``: the disk.
+    """
+    problem = ""
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            await asyncio.sleep(_BACKOFF_S * 2 ** (attempt - 1) * random.uniform(1, 1.25))
+        try:
+            return await _fetch_once(http, url, target, bytes_max)
+        except _Retry as error:
+            problem = str(error)
+    raise FetchError(f"{shown_url(url)} {problem} ({ATTEMPTS} attempts)")
+
+
+class _Retry(Exception):
+    """Worth another try."""
+
+
+async def _fetch_once(
+    http: aiohttp.ClientSession, url: str, target: Path, bytes_max: int
+) -> Fetched:
+    try:
+        response = await _open(http, url)
+    except ForbiddenAddress:
+        raise FetchError(f"{shown_url(url)} leads to an address that jobs may not reach") from None
+    except aiohttp.ClientConnectorError as error:
+        if isinstance(error.os_error, ForbiddenAddress):
+            raise FetchError(
+                f"{shown_url(url)} leads to an address that jobs may not reach"
+            ) from None
+        raise _Retry(f"can't be reached: {error.os_error}") from None
+    except aiohttp.InvalidURL:
+        raise FetchError(f"{shown_url(url)} is not a usable address") from None
+    except NETWORK_ERRORS as error:
+        raise _Retry(f"failed: {_named(error)}") from None
+    try:
+        if response.status >= 500:
+            raise _Retry(f"answered with status {response.status}")
+        if response.status != 200:
+            raise FetchError(f"{shown_url(url)} answered with status {response.status}")
+        return await _save(response, url, target, bytes_max)
+    finally:
+        response.close()
+
+
+async def _open(http: aiohttp.ClientSession, url: str) -> aiohttp.ClientResponse:
+    """The answer after redirects, each of which is looked at before it is followed."""
+    where = URL(url)
+    for _ in range(_REDIRECTS_MAX + 1):
+        if where.scheme not in ("http", "https") or not where.host:
+            raise FetchError(f"{shown_url(where)} is not an http or https address")
+        if is_forbidden(where.host):
+            raise ForbiddenAddress
+        # identity: the bytes as they are stored, for that is what the hash is of
+        response = await http.get(
+            where, allow_redirects=False, headers={"Accept-Encoding": "identity"}, timeout=TIMEOUT
+        )
+        location = response.headers.get("Location")
+        if response.status not in (301, 302, 303, 307, 308) or location is None:
+            return response
+        response.close()
+        where = where.join(URL(location))
+    raise FetchError(f"{shown_url(url)} redirects more than {_REDIRECTS_MAX} times")
+
+
+async def _save(
+    response: aiohttp.ClientResponse, url: str, target: Path, bytes_max: int
+) -> Fetched:
+    too_large = FetchError(f"{shown_url(url)} has more than {bytes_max} bytes, the limit")
+    if (response.content_length or 0) > bytes_max:
+        raise too_large
+    digest = hashlib.sha256()
+    size = 0
+    with target.open("wb") as file:
+        os.fchmod(file.fileno(), 0o644)
+        while True:
+            try:
+                block = await response.content.read(_BLOCK_BYTES)
+            except NETWORK_ERRORS as error:
+                raise _Retry(f"broke off after {size} bytes: {_named(error)}") from None
+            if not block:
+                return Fetched(size, digest.hexdigest())
+            size += len(block)
+            if size > bytes_max:
+                raise too_large
+            digest.update(block)
+            file.write(block)
+
+
+def _named(error: BaseException) -> str:
+    return f"{error}" or type(error).__name__
