@@ -209,6 +209,9 @@ class PlayedRuntime:
         self.opened = 0
         self.closed = 0
 
+    def describe(self) -> str:
+        return "played: does what the test says"
+
     async def open(self) -> None:
         if self.broken:
             raise RuntimeUnavailable(self.broken)

@@ -1,4 +1,4 @@
-"""The Docker runtime against a real engine. ``scripts/docker-engine`` and ``scripts/test-image``
+"""The Docker runtime against a real engine. ``.ci/docker-engine`` and ``.ci/test-image``
 bring up what this needs."""
 
 import asyncio

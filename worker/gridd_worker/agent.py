@@ -128,9 +128,7 @@ class Agent:
         try:
             await workspaces.open()
             await self._runtime.open()
-            describe = getattr(self._runtime, "describe", None)  # not all have one
-            if describe is not None:
-                _log.info("runtime %s", describe())
+            _log.info("runtime %s", self._runtime.describe())
         except OSError as error:
             raise CannotStart(f"the data directory can't be used: {error}") from None
         except RuntimeUnavailable as error:

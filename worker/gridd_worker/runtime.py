@@ -18,7 +18,7 @@ LogSink = Callable[[Step, list[LogLine]], None]
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What this run may use. Enforced by the runtime, as far as it says in ``Runtime.promises``."""
+    """What this run may use. Enforced by the runtime, as far as it says in ``Runtime.describe``."""
 
     cpus: float = 1.0
     memory_bytes: int = 0  # 0: no limit asked
@@ -74,6 +74,10 @@ class Runtime(Protocol):
     back."""
 
     kinds: tuple[Kind, ...]
+
+    def describe(self) -> str:
+        """One line for the owner: what jobs run in, and which limits do not hold here."""
+        ...
 
     async def open(self) -> None:
         """Check that it can run anything; raises ``RuntimeUnavailable`` with what to do."""

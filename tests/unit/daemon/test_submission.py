@@ -123,7 +123,8 @@ def test_a_wrong_id_is_told_the_right_one():
 
 
 def test_a_lone_surrogate_is_kept_value_for_value():
-    raw = b'{"definition":{"image":"a","command":"\\ud800","tags":["\\uDC00"]},"control":{"namespace":"n"}}'
+    definition = b'{"image":"a","command":"\\ud800","tags":["\\uDC00"]}'
+    raw = b'{"definition":%b,"control":{"namespace":"n"}}' % definition
     found, event = read_submission(raw)
     assert found.id == job_id({"image": "a", "command": "\ud800", "tags": ["\udc00"]})
     assert json.loads(event.definition) == {"image": "a", "command": "\ud800", "tags": ["\udc00"]}

@@ -17,12 +17,9 @@ def parsed(data: bytes) -> Frame:
         frame = stop.value
     else:
         raise AssertionError("the frame is not whole")
-    at_end = reader.at_eof
     reader.feed_eof()
-    try:
-        next(at_end())
-    except StopIteration as stop:
-        assert stop.value, "bytes are left behind the frame"
+    with pytest.raises(EOFError):  # nothing is left behind the frame
+        next(reader.read_exact(1))
     return frame
 
 
