@@ -147,11 +147,12 @@ class Engine:
     def _submit_known(self, e: ev.Submit, job: Job) -> None:
         """It waits, runs or is answered: one more may hold it, and it is not run again."""
         held = e.namespace in job.namespaces
-        if not held and len(job.namespaces) >= NAMESPACES_PER_JOB_MAX:
+        full = len(job.namespaces) >= NAMESPACES_PER_JOB_MAX
+        if full and not held and job.live:
             self._refuse(e.ref, ErrorCode.BAD_REQUEST, NAMESPACES_PER_JOB_MAX)
             return
         self._supersede(e.namespace, job)
-        if not held:
+        if not held and not full:  # an answer is given to whoever asks, held or not
             self._emit(r.NamespaceAdded(self.queue, job.id, self._now, e.namespace))
             self._evictions.pop(job.id, None)
         self._accept(e.ref, job, new=False)
@@ -451,11 +452,13 @@ class Engine:
 
     def _end(self, job: Job, reason: r.FinishedReason, message: str) -> None:
         """End a job without an answer (or forget its answer)."""
-        if job.state == "Running":
-            session = self.sessions.by_worker[job.worker]
-            self._free(session, job)
-            self._to(session, m.Cancel(job.id, job.attempt, reason))
+        if job.state != "Running":
+            self._finish(job, reason, b"", message)
+            return
+        session = self.sessions.by_worker[job.worker]
+        self._free(session, job)
         self._finish(job, reason, b"", message)
+        self._to(session, m.Cancel(job.id, job.attempt, reason))
 
     def _finish(
         self,

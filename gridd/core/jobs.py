@@ -153,9 +153,15 @@ class Jobs:
 
     def kept(self, queue: str) -> Iterator[r.KeptJob]:
         """Every job as a record: the ended ones oldest first, then the live ones in order."""
+        moment = -1
+        given: set[str] = set()  # only asked; a job may have ended twice within one moment
         for time, job_id in self.ended:
+            if time != moment:
+                moment = time
+                given.clear()
             job = self.by_id.get(job_id)
-            if job is not None and not job.live and job.time == time:
+            if job is not None and not job.live and job.time == time and job_id not in given:
+                given.add(job_id)
                 yield job.kept(queue)
         for job in sorted(
             (job for job in self.by_id.values() if job.live), key=lambda job: job.sequence

@@ -182,6 +182,16 @@ def test_a_draining_worker_is_given_nothing_and_may_report() -> None:
     assert d.pushed() == []
 
 
+def test_a_worker_that_drained_and_says_hello_again_is_given_jobs() -> None:
+    d = Driver()
+    d.hello("w", credit=1)
+    d.said("w", m.Drain())
+    d.submit("j")
+    assert d.pushed() == []
+    d.hello("w", credit=1, new=False)
+    assert d.pushed() == [("w", "j", 1)]
+
+
 def test_push_carries_what_the_worker_needs() -> None:
     d = Driver()
     d.step(ev.Submit(1, "j", '{"a":"é"}'.encode(), r.Needs(), run_ms_max=5_000))

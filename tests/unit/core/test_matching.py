@@ -116,6 +116,7 @@ def test_a_big_job_is_not_starved_by_small_ones() -> None:
         assert d.pushed() == [], "a small job passed the big one for ever"
     d.finish("w", "j0")
     assert d.pushed() == [("w", "big", 1)]
+    assert d.engine.sessions.by_worker["w"].reserved_for is None, "the promise is kept"
     d.finish("w", "big")
     assert [job for _, job, _ in d.pushed()] == ["j1", "j2", "j3", "j4"]
 
@@ -143,6 +144,19 @@ def test_only_one_worker_is_kept_free_for_a_big_job() -> None:
     assert d.pushed() == [("v", "big", 1), ("w", "j1", 1), ("w", "j2", 1)]
 
 
+def test_while_one_worker_is_kept_free_the_others_take_small_jobs() -> None:
+    d = Driver()
+    d.hello("w", credit=9, cpus=4.0)
+    d.hello("v", credit=9, cpus=4.0)
+    d.submit("j0")
+    d.submit("k0")
+    d.submit("big", **BIG)
+    d.wait(PATIENCE_MS, beating=("w", "v"))
+    for n in range(1, 4):
+        d.submit(f"j{n}")
+        assert d.pushed() == [("v", f"j{n}", 1)]
+
+
 def test_an_older_job_may_still_go_to_a_worker_that_is_kept_free() -> None:
     d = Driver()
     d.hello("w", credit=9, cpus=4.0)
@@ -158,11 +172,9 @@ def test_an_older_job_may_still_go_to_a_worker_that_is_kept_free() -> None:
 
 def test_the_older_of_two_big_jobs_keeps_its_promise() -> None:
     d = busy_worker()
-    d.submit("j1")
-    assert d.engine.sessions.by_worker["w"].reserved_for == "big"
     d.submit("bigger", cpus_milli=3_500)
     d.wait(PATIENCE_MS, beating=("w",))
-    d.submit("j2")
+    d.submit("j1")
     assert d.engine.sessions.by_worker["w"].reserved_for == "big"
     d.finish("w", "j0")
     assert d.pushed() == [("w", "big", 1)]

@@ -160,3 +160,15 @@ def test_a_job_is_held_by_a_bounded_number_of_namespaces() -> None:
     assert str(NAMESPACES_PER_JOB_MAX) in outcome.message
     assert d.shown("other") == "Queued #0", "a refused submission replaced a job"
     assert type(d.submit("j", "n0")) is fx.Accepted
+
+
+def test_an_answer_is_given_to_whoever_asks_however_many_hold_it() -> None:
+    d = Driver()
+    d.hello("w", credit=1)
+    for n in range(NAMESPACES_PER_JOB_MAX):
+        d.submit("j", f"n{n}")
+    d.finish("w", "j")
+    outcome = d.submit("j", "last")
+    assert type(outcome) is fx.Accepted
+    assert outcome.view.finished_reason == "Success"
+    assert len(outcome.view.namespaces) == NAMESPACES_PER_JOB_MAX
