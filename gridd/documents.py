@@ -3,6 +3,7 @@
 Pure functions from records to the JSON that peers get (WIRE 1.5, 1.7).
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -40,7 +41,7 @@ def finished_of(payload: bytes, view: JobView) -> bytes:
     logs = _read_logs(record.logs) if record.logs else StoredLogs()
     result: dict[str, Any] = msgspec.json.decode(record.result) if record.result else {}
     printed = logs.run or (logs.build if record.reason == "Error" else [])
-    result["logs"] = [*map(wire_line, printed), *result.get("logs", [])]
+    result["logs"] = [*wire_lines(printed), *result.get("logs", [])]
     finished: dict[str, Any] = {
         "type": "Finished",
         "reason": record.reason,
@@ -54,6 +55,8 @@ def finished_of(payload: bytes, view: JobView) -> bytes:
     return msgspec.json.encode({**job, "finished": finished})
 
 
-def wire_line(line: LogLine) -> list[str | int | bool]:
-    """``[text, time]``, or ``[text, time, true]`` for stderr (WIRE 1.7)."""
-    return [line.text, line.time, True] if line.stderr else [line.text, line.time]
+def wire_lines(lines: Iterable[LogLine]) -> list[list[str | int | bool]]:
+    """Each ``[text, time]``, or ``[text, time, true]`` for stderr (WIRE 1.7)."""
+    return [
+        [line.text, line.time, True] if line.stderr else [line.text, line.time] for line in lines
+    ]

@@ -179,13 +179,7 @@ class Jobs:
         job.reason = ""
         job.queued_time = record.time
         job.losses = 0
-        job.definition = record.definition
-        job.needs = record.needs
-        job.tags = record.tags
-        job.requirements = record.requirements
-        job.control = record.control
-        job.run_ms_max = record.run_ms_max
-        job.debug = record.debug
+        _describe(job, record)
         job.build_lines = job.run_lines = 0
         job.namespaces = ()
         self._wait(job, record.time)
@@ -246,13 +240,7 @@ class Jobs:
         job.queued_time = record.queued_time
         job.attempt = record.attempt
         job.losses = record.losses
-        job.definition = record.definition
-        job.needs = record.needs
-        job.tags = record.tags
-        job.requirements = record.requirements
-        job.control = record.control
-        job.run_ms_max = record.run_ms_max
-        job.debug = record.debug
+        _describe(job, record)
         job.build_lines = record.build_lines
         job.run_lines = record.run_lines
         self._sequence = max(self._sequence, record.sequence)
@@ -295,6 +283,17 @@ class Jobs:
         job.control = b""
         job.needs = NO_NEEDS
         self.ended.append((job.time, job.id))
+
+
+def _describe(job: Job, record: r.Submitted | r.KeptJob) -> None:
+    """What the submitter said of the job."""
+    job.definition = record.definition
+    job.needs = record.needs
+    job.tags = record.tags
+    job.requirements = record.requirements
+    job.control = record.control
+    job.run_ms_max = record.run_ms_max
+    job.debug = record.debug
 
 
 def _raw(text: bytes) -> Any:

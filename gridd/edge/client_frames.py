@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from gridd.core.effects import JobView, WorkerView
-from gridd.documents import wire_line
+from gridd.documents import wire_lines
 from gridd.edge.frames import text_frame
 from gridd_protocol.errors import ProtocolError
 from gridd_protocol.messages import LogLine
@@ -39,8 +39,8 @@ class JsonFrames:
         return _message("JobStateUpdates", {"state": {"jobs": jobs}, "isSubset": True})
 
     def log_added(self, job: str, step: str, lines: list[LogLine]) -> bytes:
-        logs = [wire_line(line) for line in lines]
-        return _message("JobStatusPayload", {"jobId": job, "step": step, "logs": logs})
+        payload = {"jobId": job, "step": step, "logs": wire_lines(lines)}
+        return _message("JobStatusPayload", payload)
 
     def workers(self, workers: Iterable[WorkerView]) -> bytes:
         return _message("Workers", {"workers": [worker_entry(worker) for worker in workers]})

@@ -14,8 +14,8 @@ import msgspec
 from aiohttp import web
 
 from gridd.core.effects import JobView
+from gridd.documents import wire_lines
 from gridd.edge import parameters
-from gridd.edge.responses import log_lines
 from gridd.edge.sending import send
 from gridd.grid import Change, Grid
 
@@ -105,7 +105,7 @@ class _Story:
     def tell(self, change: Change) -> list[bytes]:
         if change.log is not None:
             kind, first, lines = change.log
-            body = {"lines": log_lines(lines), "cursor": first + len(lines)}
+            body = {"lines": wire_lines(lines), "cursor": first + len(lines)}
             return [_frame(f"{kind}-log", body)]
         view = self._view = change.view
         if view is None:

@@ -2,7 +2,6 @@
 strangers uploaded from running in the name of this grid."""
 
 import mimetypes
-from collections.abc import Iterable
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -10,7 +9,6 @@ import msgspec
 from aiohttp import web
 
 from gridd_protocol.errors import ErrorCode, ProtocolError
-from gridd_protocol.messages import LogLine
 
 JSON_TYPE: Final = "application/json; charset=UTF-8"
 TEXT_TYPE: Final = "text/plain; charset=UTF-8"
@@ -54,13 +52,6 @@ def refusal(error: ProtocolError) -> web.Response:
 
 def not_found(sentence: str) -> ProtocolError:
     return ProtocolError(ErrorCode.NOT_FOUND, sentence)
-
-
-def log_lines(lines: Iterable[LogLine]) -> list[list[str | int | bool]]:
-    """As upstream writes them: the third element only for stderr."""
-    return [
-        [line.text, line.time, True] if line.stderr else [line.text, line.time] for line in lines
-    ]
 
 
 def file_headers(name: str, content_type: str, *, attached: bool = True) -> dict[str, str]:

@@ -7,9 +7,10 @@ as they were sent (DESIGN 5.7).
 import msgspec
 from aiohttp import web
 
+from gridd.documents import wire_lines
 from gridd.edge import parameters
 from gridd.edge.page import Page, wants_page
-from gridd.edge.responses import data, json_bytes, json_value, log_lines, not_found
+from gridd.edge.responses import data, json_bytes, json_value, not_found
 from gridd.grid import Grid
 
 
@@ -81,7 +82,7 @@ class DocumentRoutes:
         page = await self._grid.logs(queue, job, kind, parameters.since(request))
         return json_value(
             {
-                "data": log_lines(page.data),
+                "data": wire_lines(page.data),
                 "sliceStart": page.slice_start,
                 "nextCursor": page.next_cursor,
                 "isFinal": page.is_final,
