@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from gridd.errors import ConfigError
 from gridd_protocol import limits
 from gridd_protocol.errors import shown
-from gridd_protocol.units import parse_duration
+from gridd_protocol.units import parse_duration_setting
 
 _DURATION_MS_MAX = 100 * 365 * 24 * 3_600_000  # a century: beyond it a digit too many was typed
 _LEASE_MS_MIN = 2 * limits.HEARTBEAT_MS  # a lease must outlast one lost heartbeat
@@ -27,11 +27,8 @@ _LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
 def duration_ms(text: str) -> int:
-    """Milliseconds of ``28d``, ``1h30m``, ``1.5s``. A bare number is refused: in a definition it
-    would be milliseconds, which nobody means by ``--retention 28``. Raises ``ValueError``."""
-    if not any(c.isalpha() for c in text):
-        raise ValueError(f"{shown(text)} has no unit; write it like 28d or 1h30m")
-    value = parse_duration(text)
+    """Milliseconds of ``28d``, ``1h30m``, ``1.5s``. Raises ``ValueError`` with a sentence."""
+    value = parse_duration_setting(text)
     if value > _DURATION_MS_MAX:
         raise ValueError(f"{shown(text)} is longer than a century")
     return value

@@ -60,6 +60,18 @@ def parse_duration(value: str | int | float) -> int:
     return max(round(duration_ms), 1 if duration_ms > 0 else 0)
 
 
+def parse_duration_setting(text: str) -> int:
+    """Milliseconds of a duration that a person typed as a setting: it needs a unit.
+
+    Upstream's reader takes a bare number as ms, which nobody means by ``--retention 28``. Raises
+    ``ValueError`` with a sentence.
+    """
+    value = parse_duration(text)
+    if value and not any(character.isalpha() for character in text):
+        raise ValueError(f"{shown(text)} has no unit: write it like '90s', '20m' or '28d'")
+    return value
+
+
 def _sum_of_parts(value: str) -> float:
     text = _IN_NUMBER.sub("", value.strip().lower()) if len(value) <= _TEXT_MAX else ""
     negative = text.startswith("-")

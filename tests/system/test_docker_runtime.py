@@ -599,5 +599,5 @@ async def test_what_an_earlier_process_left_is_removed(bench, runtime, engine, u
 
 def test_scripts_can_be_run() -> None:
     for name in ("docker-engine", "test-image"):
-        script = Path(__file__).parents[2] / "scripts" / name
+        script = Path(__file__).parents[2] / ".ci" / name
         assert script.stat().st_mode & stat.S_IXUSR

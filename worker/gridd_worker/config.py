@@ -18,7 +18,7 @@ from gridd_protocol.errors import ProtocolError, shown
 from gridd_protocol.limits import CREDIT_MAX
 from gridd_protocol.messages import Resources
 from gridd_protocol.names import check_queue_name, check_worker_id
-from gridd_protocol.units import parse_bytes, parse_duration
+from gridd_protocol.units import parse_bytes, parse_duration_setting
 
 RuntimeName = Literal["docker", "process", "null"]
 
@@ -113,7 +113,7 @@ def _gpus_of_machine(directory: Path = Path("/dev")) -> tuple[str, ...]:
 
 
 def _duration(text: str) -> int:
-    value = parse_duration(text)
+    value = parse_duration_setting(text)
     if value < 1:
         raise ValueError(f"{shown(text)} is not longer than 0")
     return value
