@@ -16,22 +16,24 @@ from gridd.committer import Committer
 from gridd.core import effects as fx
 from gridd.core import events as ev
 from gridd.core.engine import Engine
+from gridd.core.jobs import Job
 from gridd.core.logs import LogBuffer, StoredLogs
+from gridd.core.records import Record
 from gridd.core.settings import Settings
 from gridd.grid import Change, Grid, LogPage
-from gridd.index import Index
-from gridd.journal.base import Journal, JournalError
-from gridd.recovery import recover, write_snapshot
+from gridd.journal.base import Journal, JournalError, Position
+from gridd.recovery import place_of, position_of, recover, write_snapshot
 from gridd.rooms import ClientFrames, ClientPeer, Room, Watcher, WorkerPeer
 from gridd.submission import read_submission
 from gridd_protocol.errors import ErrorCode, ProtocolError
 
 log = logging.getLogger("gridd")
 
-_LATE_MS = 2_000
-"""An alarm this late means that we were stopped, not the peers: what they sent meanwhile is
-read first (``_SECOND_LOOK_S``), so that a suspended laptop does not lose its own worker."""
-_SECOND_LOOK_S = 1.0
+_LOOK_S = 1.0
+"""How often the daemon looks at its clock, to notice that it was stopped itself."""
+_STOPPED_MS = 2_000
+"""Between two looks: more than that means that we were stopped (a suspended machine, SIGSTOP), not
+the peers. They could not be heard, so no lease may be taken back for it."""
 _STORED_LOGS_CACHED = 64
 """Logs of ended jobs kept decoded, as pages of them are asked for one after the other."""
 
@@ -51,7 +53,6 @@ class Daemon(Grid):
         self._frames = frames
         found = recover(journal, self.settings)
         self.replayed = found.records
-        self._index: Index = found.index
         self._recovered: dict[str, Engine] = found.engines
         self.clock = clock(found.newest_ms)
         self._rooms: dict[str, Room] = {}
@@ -60,17 +61,21 @@ class Daemon(Grid):
         self._stored_logs: OrderedDict[tuple[str, str, int], StoredLogs] = OrderedDict()
         self.failed: asyncio.Future[None]
         self._committer: Committer
+        self._looked_ms = 0
+        self._next_look: asyncio.TimerHandle
 
     def start(self) -> None:
         """Bring the recovered queues to life. ``failed`` gets the error that ends the daemon."""
         self.failed = asyncio.get_running_loop().create_future()
-        self._committer = Committer(self._journal, self._carry_out, self._index.located, self._fail)
+        self._committer = Committer(self._journal, self._carry_out, self._located, self._fail)
         now = self.clock.now_ms()
         for queue, engine in self._recovered.items():
             room = self._rooms[queue] = self._new_room(engine)
             self._committer.take(queue, engine.start(now))
             self._arm(queue, room)
         self._recovered = {}
+        self._looked_ms = self.clock.now_ms()
+        self._look()
 
     @property
     def healthy(self) -> bool:
@@ -84,10 +89,11 @@ class Daemon(Grid):
     async def close(self) -> None:
         """Make durable what was taken, keep a snapshot. Peers are gone by now, and the journal
         stays open for its owner to close."""
+        self._next_look.cancel()
         await self._committer.close()
         if self._committer.healthy:
-            engines = {queue: room.engine for queue, room in self._rooms.items()}
-            await asyncio.to_thread(write_snapshot, self._journal, engines, self._index)
+            engines = [room.engine for room in self._rooms.values()]
+            await asyncio.to_thread(write_snapshot, self._journal, engines)
 
     # --- events in, effects out -------------------------------------------------------
 
@@ -185,22 +191,35 @@ class Daemon(Grid):
         room.alarm_at = due
         if due is not None:
             delay = max(due - self.clock.now_ms(), 0) / 1000
-            room.alarm = asyncio.get_running_loop().call_later(delay, self._ring, queue, room, due)
+            room.alarm = asyncio.get_running_loop().call_later(delay, self._ring, queue, room)
 
-    def _ring(self, queue: str, room: Room, due: int, second_look: bool = False) -> None:
-        now = self.clock.now_ms()
+    def _ring(self, queue: str, room: Room) -> None:
         room.alarm = None
         if self._rooms.get(queue) is not room or not self.healthy:
             return
-        if now - due > _LATE_MS and not second_look:
-            log.warning("stopped for %d ms; listening before any lease is taken back", now - due)
-            room.alarm = asyncio.get_running_loop().call_later(
-                _SECOND_LOOK_S, self._ring, queue, room, due, True
-            )
-            return
+        self._notice_stop()
         room.alarm_at = None
         self.step(queue, ev.AlarmRang())
         self._forget_if_empty(queue)
+
+    def _look(self) -> None:
+        self._notice_stop()
+        self._next_look = asyncio.get_running_loop().call_later(_LOOK_S, self._look)
+
+    def _notice_stop(self) -> None:
+        """A server that was stopped gives each lease its full term again, as after a restart:
+        workers that found it silent are on their way back to it."""
+        now = self.clock.now_ms()
+        away_ms, self._looked_ms = now - self._looked_ms, now
+        if away_ms > _STOPPED_MS:
+            log.warning("this server was stopped for %d ms; leases begin anew", away_ms)
+            for room in self._rooms.values():
+                room.engine.renew(now)
+
+    def _located(self, record: Record, position: Position) -> None:
+        room = self._rooms.get(record.queue)
+        if room is not None:
+            room.engine.place(record, place_of(position))
 
     def _fail(self, error: BaseException) -> None:
         replies, self._replies = self._replies, {}
@@ -283,24 +302,23 @@ class Daemon(Grid):
         found = self._find(queue, job)
         if found is None:
             return None
-        held = self._rooms[found[0]].engine.jobs.by_id[job].definition
         await self._durable()
-        if held:
-            return held
-        places = self._index.get(found[0], job)
-        if places is None:
+        known = self._known(found[0], job)
+        if known is None:
             return None
-        return documents.definition_of(await self._read(places[0]))
+        return known.definition or await self._definition_at(known.definition_at)
 
     async def finished(self, queue: str | None, job: str) -> bytes | None:
         found = self._find(queue, job)
         await self._durable()
         if found is None or found[1].state != "Finished" or not found[1].visible:
             return None
-        places = self._index.get(found[0], job)
-        if places is None or places[1] is None:
+        known = self._known(found[0], job)
+        if known is None or not known.result_at:
             return None
-        return documents.finished_of(await self._read(places[1]), found[1])
+        definition = await self._definition_at(known.definition_at)
+        result = await self._read(known.result_at)
+        return documents.finished_of(result, found[1], definition)
 
     async def logs(self, queue: str | None, job: str, kind: str, since: int) -> LogPage:
         found = self._find(queue, job)
@@ -374,7 +392,7 @@ class Daemon(Grid):
         counts = {
             "Queued": jobs.lines.waiting,
             "Running": jobs.running,
-            "Finished": len(jobs.by_id) - jobs.live,
+            "Finished": jobs.known - jobs.live,
             "clients": len(room.clients),
             "workers": len(room.engine.sessions.views()),
         }
@@ -386,8 +404,7 @@ class Daemon(Grid):
         queues = [queue] if queue is not None else list(self._rooms)
         found: tuple[str, fx.JobView] | None = None
         for name in queues:
-            room = self._rooms.get(name)
-            held = None if room is None else room.engine.jobs.by_id.get(job)
+            held = self._known(name, job)
             if held is None or held.state == "Removed":
                 continue
             if found is None or held.time > found[1].time:
@@ -398,18 +415,25 @@ class Daemon(Grid):
         key = (queue, job, time)
         stored = self._stored_logs.get(key)
         if stored is None:
-            places = self._index.get(queue, job)
-            if places is None or places[1] is None:
+            known = self._known(queue, job)
+            if known is None or not known.result_at:
                 return StoredLogs()
-            stored = documents.logs_of(await self._read(places[1]))
+            stored = documents.logs_of(await self._read(known.result_at))
             self._stored_logs[key] = stored
             while len(self._stored_logs) > _STORED_LOGS_CACHED:
                 self._stored_logs.popitem(last=False)
         return stored
 
-    async def _read(self, position: object) -> bytes:
+    def _known(self, queue: str, job: str) -> Job | None:
+        room = self._rooms.get(queue)
+        return None if room is None else room.engine.jobs.look(job)
+
+    async def _definition_at(self, place: int) -> bytes | None:
+        return documents.definition_of(await self._read(place)) if place else None
+
+    async def _read(self, place: int) -> bytes:
         try:
-            return await asyncio.to_thread(self._journal.read, position)  # type: ignore[arg-type]
+            return await asyncio.to_thread(self._journal.read, position_of(place))
         except KeyError:
             raise ProtocolError(ErrorCode.GONE, "the record was forgotten meanwhile") from None
 

@@ -11,6 +11,7 @@ import msgspec
 from gridd.core import records as r
 from gridd.core.effects import JobView
 from gridd.core.logs import StoredLogs
+from gridd.submission import shown_members
 from gridd_protocol.messages import LogLine
 
 _read_record = msgspec.msgpack.Decoder(r.Record).decode
@@ -20,7 +21,7 @@ _read_logs = msgspec.json.Decoder(StoredLogs).decode
 def definition_of(payload: bytes) -> bytes:
     """The definition's JSON text, exactly as submitted."""
     record = _read_record(payload)
-    assert isinstance(record, r.Submitted), type(record)
+    assert isinstance(record, r.Submitted | r.KeptJob), type(record)
     return record.definition
 
 
@@ -30,11 +31,12 @@ def logs_of(payload: bytes) -> StoredLogs:
     return _read_logs(record.logs) if record.logs else StoredLogs()
 
 
-def finished_of(payload: bytes, view: JobView) -> bytes:
+def finished_of(payload: bytes, view: JobView, definition: bytes | None) -> bytes:
     """The finished job: the job's record with ``finished`` (WIRE 1.5).
 
     ``result.logs`` is what the program printed, then the worker's own remarks. Of a job that
-    never ran its program, it is what building or pulling its image printed.
+    never ran its program, it is what building or pulling its image printed. ``tags`` and
+    ``requirements`` come from ``definition``: an archived job has none at hand.
     """
     record = _read_record(payload)
     assert isinstance(record, r.Finished), type(record)
@@ -52,6 +54,9 @@ def finished_of(payload: bytes, view: JobView) -> bytes:
     if record.message:
         finished["message"] = record.message
     job: dict[str, Any] = msgspec.to_builtins(view, builtin_types=(msgspec.Raw,))
+    for name, text in zip(("tags", "requirements"), shown_members(definition or b""), strict=True):
+        if text:
+            job[name] = msgspec.Raw(text)
     return msgspec.json.encode({**job, "finished": finished})
 
 

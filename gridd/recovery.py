@@ -1,12 +1,12 @@
-"""From the journal to engines, and back: replay at the start, a snapshot at the end.
+"""From the journal to engines: the newest snapshot, then every record behind it.
 
-Replay hands every record to the same ``Engine.apply`` that ran when it was written. A snapshot is
-nothing but records too (``KeptJob``), each with the places of what memory does not hold.
+Replay hands each record to the same ``Engine.apply`` that ran when it was written. A snapshot is
+nothing but records too: one ``KeptJob`` for each job.
 """
 
 import gc
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import msgspec
@@ -14,30 +14,38 @@ import msgspec
 from gridd.core import records as r
 from gridd.core.engine import Engine
 from gridd.core.settings import Settings
-from gridd.index import Index
 from gridd.journal.base import START, Damaged, Journal, Position
 
 log = logging.getLogger("gridd")
 
+RECENT_MS = 60_000
+"""What ended no longer ago is held whole, as lists show it (``rooms.LISTED_MS``)."""
 
-class _Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One job of a snapshot."""
+_PUT_AWAY_EVERY = 10_000
+"""Records between two looks at what can be held in its small form: bounds memory on replay."""
 
-    job: r.KeptJob
-    definition_at: tuple[int, int]
-    result_at: tuple[int, int] | None
+_OFFSET_BITS = 40
+"""A place, as engines keep it, is a segment and an offset in one number; a segment has at most
+1 TiB (and in practice 64 MiB)."""
+
+
+def place_of(position: Position) -> int:
+    return position.segment << _OFFSET_BITS | position.offset
+
+
+def position_of(place: int) -> Position:
+    return Position(place >> _OFFSET_BITS, place & ((1 << _OFFSET_BITS) - 1))
 
 
 @dataclass
 class Recovered:
     engines: dict[str, Engine] = field(default_factory=dict)
-    index: Index = field(default_factory=Index)
     newest_ms: int = 0  # the latest time in any record: the clock does not start before it
     records: int = 0  # replayed after the snapshot
 
 
 _read_record = msgspec.msgpack.Decoder(r.Record).decode
-_read_entry = msgspec.msgpack.Decoder(_Entry).decode
+_read_kept = msgspec.msgpack.Decoder(r.KeptJob).decode
 
 
 def recover(journal: Journal, settings: Settings) -> Recovered:
@@ -47,12 +55,7 @@ def recover(journal: Journal, settings: Settings) -> Recovered:
     gc.disable()
     try:
         after = _load_snapshot(journal, settings, found)
-        for position, payload in journal.replay(after):
-            record = _decode(payload, position)
-            _engine(found, record.queue, settings).apply(record)
-            found.index.located(record, position)
-            found.newest_ms = max(found.newest_ms, record.time)
-            found.records += 1
+        _replay(journal.replay(after), settings, found)
     finally:
         gc.enable()
         gc.freeze()
@@ -61,20 +64,36 @@ def recover(journal: Journal, settings: Settings) -> Recovered:
     return found
 
 
-def write_snapshot(journal: Journal, engines: dict[str, Engine], index: Index) -> None:
+def write_snapshot(journal: Journal, engines: Iterable[Engine]) -> None:
     """Keep the state of all engines as of the journal's end. Nothing may be stepped meanwhile."""
     encode = msgspec.msgpack.Encoder().encode
-    journal.write_snapshot(
-        journal.end,
-        (encode(entry) for engine in engines.values() for entry in _entries(engine, index)),
-    )
+    kept = (encode(job) for engine in engines for job in engine.snapshot())
+    journal.write_snapshot(journal.end, kept)
 
 
-def _entries(engine: Engine, index: Index) -> Iterator[_Entry]:
-    for job in engine.snapshot():
-        places = index.get(engine.queue, job.job)
-        assert places is not None, f"{job.job} is known but lies nowhere"
-        yield _Entry(job, places[0], places[1])
+def _replay(
+    records: Iterator[tuple[Position, bytes]], settings: Settings, found: Recovered
+) -> None:
+    engines = found.engines
+    for position, payload in records:
+        record = _decode(payload, position)
+        engine = engines.get(record.queue)
+        if engine is None:
+            engine = engines[record.queue] = Engine(record.queue, settings)
+        try:
+            engine.apply(record)
+        except KeyError as error:
+            raise Damaged(
+                f"{_where(position)} speaks of a job that the journal does not know "
+                f"({error.args[0]}); `gridd journal check` says more"
+            ) from None
+        engine.place(record, place_of(position))
+        if record.time > found.newest_ms:
+            found.newest_ms = record.time
+        found.records += 1
+        if found.records % _PUT_AWAY_EVERY == 0:
+            for each in engines.values():
+                each.put_away(found.newest_ms - RECENT_MS, _PUT_AWAY_EVERY)
 
 
 def _load_snapshot(journal: Journal, settings: Settings, found: Recovered) -> Position:
@@ -82,21 +101,18 @@ def _load_snapshot(journal: Journal, settings: Settings, found: Recovered) -> Po
     if snapshot is None:
         return START
     at, payloads = snapshot
+    engines = found.engines
     for payload in payloads:
-        entry = _read_entry(payload)
-        job = entry.job
-        _engine(found, job.queue, settings).apply(job)
-        result = None if entry.result_at is None else Position(*entry.result_at)
-        found.index.put(job.queue, job.job, Position(*entry.definition_at), result)
-        found.newest_ms = max(found.newest_ms, job.time)
+        kept = _read_kept(payload)
+        engine = engines.get(kept.queue)
+        if engine is None:
+            engine = engines[kept.queue] = Engine(kept.queue, settings)
+        engine.jobs.load(kept)
+        if kept.time > found.newest_ms:
+            found.newest_ms = kept.time
+    for engine in engines.values():
+        engine.jobs.loaded(found.newest_ms - RECENT_MS)
     return at
-
-
-def _engine(found: Recovered, queue: str, settings: Settings) -> Engine:
-    engine = found.engines.get(queue)
-    if engine is None:
-        engine = found.engines[queue] = Engine(queue, settings)
-    return engine
 
 
 def _decode(payload: bytes, position: Position) -> r.Record:
@@ -104,7 +120,11 @@ def _decode(payload: bytes, position: Position) -> r.Record:
         record: r.Record = _read_record(payload)
     except msgspec.MsgspecError as error:
         raise Damaged(
-            f"the record at segment {position.segment}, offset {position.offset} is whole but not "
-            f"one that this version knows ({error}); was it written by a newer gridd?"
+            f"{_where(position)} is whole but not one that this version knows ({error}); "
+            "was it written by a newer gridd?"
         ) from None
     return record
+
+
+def _where(position: Position) -> str:
+    return f"the record at segment {position.segment}, offset {position.offset}"

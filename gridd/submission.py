@@ -67,15 +67,15 @@ def read_submission(body: bytes | msgspec.Raw) -> tuple[Checked, Submit]:
         )
     control = _present(submission.control)
     namespace, run_ms_max = _read_control_block(control)
-    shown_members = _shown(definition)
+    tags, requirements = shown_members(definition)
     return found, Submit(
         ref=0,
         job=found.id,
         definition=definition,
         needs=needs_of(found),
         namespace=namespace,
-        tags=_present(shown_members.tags),
-        requirements=_present(shown_members.requirements),
+        tags=tags,
+        requirements=requirements,
         control=control,
         run_ms_max=run_ms_max,
         debug=bool(submission.debug),
@@ -166,19 +166,18 @@ def _duration(value: str | int | float | None) -> int:
         ) from None
 
 
-def _shown(definition: bytes) -> _Shown:
+def shown_members(definition: bytes) -> tuple[bytes, bytes]:
+    """``tags`` and ``requirements`` as JSON texts, empty when absent or null."""
     if b"tags" not in definition and b"requirements" not in definition:
-        return _NOTHING_SHOWN
+        return b"", b""
     try:
-        return _read_shown(definition)
+        found = _read_shown(definition)
+        return _present(found.tags), _present(found.requirements)
     except msgspec.DecodeError:  # lone surrogates
         members = read_json(definition)
-        found = {name: msgspec.Raw(_ascii(members[name])) for name in _SHOWN if name in members}
-        return _Shown(**found)
-
-
-_NOTHING_SHOWN = _Shown()
-_SHOWN = ("tags", "requirements")
+        texts = (_ascii(members.get(name)) for name in ("tags", "requirements"))
+        tags, requirements = (_present(msgspec.Raw(text)) for text in texts)
+        return tags, requirements
 
 
 def _present(raw: msgspec.Raw) -> bytes:

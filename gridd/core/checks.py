@@ -85,5 +85,7 @@ def _check_ended(engine: Engine) -> None:
             assert not job.definition, f"{job.id} has ended and keeps its definition in memory"
             assert (job.time, job.id) in remembered, f"{job.id} would never expire"
             assert job.id not in engine.logs, f"{job.id} has ended and keeps its log in memory"
-    if remembered:
+    for job_id, _ in engine.jobs.archive:
+        assert job_id not in engine.jobs.by_id, f"{job_id} is archived and is not"
+    if remembered or len(engine.jobs.archive):
         assert engine.alarms.has("retention"), "nobody watches retention"

@@ -11,7 +11,7 @@ from gridd_protocol.limits import NAMESPACES_PER_JOB_MAX
 
 class ClientSide(Moves):
     def _on_submit(self, e: ev.Submit) -> None:
-        job = self.jobs.by_id.get(e.job)
+        job = self.jobs.get(e.job)
         if job is not None and (job.live or job.answered):
             self._submit_known(e, job)
         else:
@@ -82,7 +82,7 @@ class ClientSide(Moves):
     def _let_go(
         self, ref: int, job_id: str, namespace: str, reason: r.FinishedReason, message: str
     ) -> None:
-        job = self.jobs.by_id.get(job_id)
+        job = self.jobs.get(job_id)
         if job is None or job.state == "Removed":
             self._reply(ref, fx.Cancelled(None, False))
             return

@@ -21,6 +21,7 @@ from gridd.core.checks import check
 from gridd.core.clients import ClientSide
 from gridd.core.logs import JobLog
 from gridd.core.settings import Settings
+from gridd.core.walk import Walk
 from gridd.core.workers import WorkerSide
 
 SILENT_CLOSE = 4003
@@ -71,6 +72,11 @@ class Engine(ClientSide, WorkerSide):
         self._watch_retention()
         return out
 
+    def renew(self, now_ms: int) -> None:
+        """We were stopped and could hear nobody: every lease has its full term from now."""
+        for session in self.sessions.by_worker.values():
+            session.heard = max(session.heard, now_ms)
+
     def next_alarm(self) -> int | None:
         """When to be stepped with ``AlarmRang``, in ms; ``None``: not before another event."""
         return self.alarms.next()
@@ -79,6 +85,19 @@ class Engine(ClientSide, WorkerSide):
         """The whole durable state as records; ``apply`` them in order to an empty engine."""
         return self.jobs.kept(self.queue)
 
+    def place(self, record: r.Record, at: int) -> None:
+        """``record`` is durable; ``at`` (opaque, not 0) says where the journal keeps it."""
+        self.jobs.place(record, at)
+
+    def put_away(self, before_ms: int, most: int) -> int:
+        """Hold jobs that ended before ``before_ms`` in their small form; looks at ``most`` of
+        them, answers at how many it looked."""
+        return self.jobs.put_away(before_ms, most)
+
+    def walk(self) -> Walk:
+        """Look at every job as it is now, in steps, while the engine goes on."""
+        return Walk(self.jobs, self.queue)
+
     def check(self) -> None:
         """Every invariant; raises AssertionError. For tests and simulation."""
         check(self)
@@ -86,7 +105,7 @@ class Engine(ClientSide, WorkerSide):
     @property
     def idle(self) -> bool:
         """Nothing to remember: the engine can be forgotten and made anew on demand."""
-        return not self.jobs.by_id and not self.sessions.by_worker
+        return not self.jobs.known and not self.sessions.by_worker
 
     # --- time -------------------------------------------------------------------------
 
@@ -132,14 +151,12 @@ class Engine(ClientSide, WorkerSide):
 
     def _expire_old(self) -> None:
         """Forget ended jobs past their retention, a bounded number in one step."""
-        ended = self.jobs.ended
         for _ in range(self.settings.expire_batch):
-            if not ended or ended[0][0] + self.settings.retention_ms > self._now:
+            oldest = self.jobs.oldest_ended()
+            if oldest is None or oldest[1] + self.settings.retention_ms > self._now:
                 break
-            time, job_id = ended.popleft()
-            job = self.jobs.by_id.get(job_id)
-            if job is not None and not job.live and job.time == time:
-                view = job.view()
-                self._emit(r.Expired(self.queue, job_id, self._now))
-                self._out.append(fx.JobChanged(job_id, view, "expire"))
+            job = self.jobs.look(oldest[0])
+            assert job is not None, oldest
+            self._emit(r.Expired(self.queue, job.id, self._now))
+            self._out.append(fx.JobChanged(job.id, job.view(), "expire"))
         self._watch_retention()

@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import UNSET, Raw
 
 from gridd.core import records as r
+from gridd.core.archive import Archive, pack, unpack
 from gridd.core.effects import JobView
 from gridd.core.lines import Lines
 
@@ -33,6 +34,7 @@ class Job:
         "control",
         "debug",
         "definition",
+        "definition_at",
         "id",
         "losses",
         "namespaces",
@@ -40,6 +42,7 @@ class Job:
         "queued_time",
         "reason",
         "requirements",
+        "result_at",
         "run_lines",
         "run_ms_max",
         "sequence",
@@ -71,6 +74,8 @@ class Job:
         self.debug = False
         self.build_lines = 0  # logged by earlier attempts of this submission
         self.run_lines = 0
+        self.definition_at = 0  # where the journal keeps them; 0: not known (yet)
+        self.result_at = 0
 
     @property
     def live(self) -> bool:
@@ -118,6 +123,8 @@ class Job:
             debug=self.debug,
             build_lines=self.build_lines,
             run_lines=self.run_lines,
+            definition_at=self.definition_at,
+            result_at=self.result_at,
         )
 
 
@@ -125,11 +132,14 @@ class Jobs:
     """Every job of one queue, changed by records alone."""
 
     def __init__(self) -> None:
-        self.by_id: dict[str, Job] = {}
+        self.by_id: dict[str, Job] = {}  # the live ones, and those that ended not long ago
+        self.archive = Archive()  # all others
+        # Called with a job's id before anything of it changes; for a walk (core/walk.py).
+        self.before_change: Callable[[str], None] | None = None
         self.lines = Lines()  # the waiting ones, by what they need
         self.holders: dict[str, Job] = {}  # namespace (not "_") -> the live job that holds it
         self.orphans: dict[str, Job] = {}  # live jobs that no namespace holds any more
-        self.ended: deque[tuple[int, str]] = deque()  # (time, job), oldest first
+        self.ended: deque[tuple[int, str]] = deque()  # (time, job), oldest first, not archived
         self.running = 0
         self._sequence = 0
         self._interpreters: dict[type, Callable[[Any], None]] = {
@@ -144,7 +154,95 @@ class Jobs:
         }
 
     def apply(self, record: r.Record) -> None:
+        if self.before_change is not None:
+            self.before_change(record.job)
         self._interpreters[type(record)](record)
+
+    def get(self, job_id: str) -> Job | None:
+        """The job, to decide about; one from the archive is taken out of it."""
+        job = self.by_id.get(job_id)
+        if job is None and job_id in self.archive:
+            if self.before_change is not None:
+                self.before_change(job_id)
+            job = self._take_out(job_id)
+        return job
+
+    def look(self, job_id: str) -> Job | None:
+        """The job, to read only: of an archived one, a copy."""
+        job = self.by_id.get(job_id)
+        if job is not None:
+            return job
+        entry = self.archive.get(job_id)
+        if entry is None:
+            return None
+        job = Job(job_id)
+        unpack(entry, job)
+        return job
+
+    def place(self, record: r.Record, at: int) -> None:
+        """``record`` was applied and is durable; ``at`` says where the journal keeps it."""
+        job = self.by_id.get(record.job)
+        if job is None:
+            return
+        kind = type(record)
+        if kind is r.Submitted or (kind is r.KeptJob and record.definition):  # type: ignore[union-attr]
+            job.definition_at = at
+        elif kind is r.Finished:
+            job.result_at = at
+
+    def put_away(self, before_ms: int, most: int) -> int:
+        """Archive jobs that ended before ``before_ms``, at most ``most``; how many were looked at.
+
+        Not while a walk is under way: it would meet them twice. Nor what is not durable yet.
+        """
+        looked = 0
+        while self.before_change is None and looked < most and self.ended:
+            time, job_id = self.ended[0]
+            if time >= before_ms:
+                break
+            job = self.by_id.get(job_id)
+            if job is not None and not job.live and job.time == time:
+                if not job.result_at:
+                    break
+                self.archive.put(job_id, pack(job))
+                del self.by_id[job_id]
+            self.ended.popleft()
+            looked += 1
+        return looked
+
+    def oldest_ended(self) -> tuple[str, int] | None:
+        """``(job, time)`` of the ended job that is due first to be forgotten."""
+        while self.ended:
+            time, job_id = self.ended[0]
+            job = self.by_id.get(job_id)
+            if job is not None and not job.live and job.time == time:
+                break
+            self.ended.popleft()
+        archived = self.archive.oldest()
+        if not self.ended or (archived is not None and archived[1] <= self.ended[0][0]):
+            return archived
+        return self.ended[0][1], self.ended[0][0]
+
+    def load(self, record: r.KeptJob) -> None:
+        """As ``apply``, for the jobs of a snapshot, which come in no order: ended ones go to the
+        archive at once. Call ``loaded`` after the last."""
+        self._kept(record)
+        job = self.by_id[record.job]
+        if not job.live:
+            self.archive.put(job.id, pack(job))
+            del self.by_id[job.id]
+            self.ended.clear()
+
+    def loaded(self, recent_since_ms: int) -> None:
+        """Bring what was loaded into order; what ended not long ago is kept at hand."""
+        self.archive.sort()
+        for job_id in self.archive.newest(recent_since_ms):
+            self._take_out(job_id)
+
+    @property
+    def known(self) -> int:
+        """All jobs, archived ones included."""
+        return len(self.by_id) + len(self.archive)
 
     @property
     def live(self) -> int:
@@ -153,16 +251,25 @@ class Jobs:
 
     def kept(self, queue: str) -> Iterator[r.KeptJob]:
         """Every job as a record: the ended ones oldest first, then the live ones in order."""
+        for job_id, entry in self.archive:
+            job = Job(job_id)
+            unpack(entry, job)
+            yield job.kept(queue)
         moment = -1
         given: set[str] = set()  # only asked; a job may have ended twice within one moment
         for time, job_id in self.ended:
             if time != moment:
                 moment = time
                 given.clear()
-            job = self.by_id.get(job_id)
-            if job is not None and not job.live and job.time == time and job_id not in given:
+            recent = self.by_id.get(job_id)
+            if (
+                recent is not None
+                and not recent.live
+                and recent.time == time
+                and job_id not in given
+            ):
                 given.add(job_id)
-                yield job.kept(queue)
+                yield recent.kept(queue)
         for job in sorted(
             (job for job in self.by_id.values() if job.live), key=lambda job: job.sequence
         ):
@@ -171,7 +278,7 @@ class Jobs:
     # --- one method for each record ---------------------------------------------------
 
     def _submitted(self, record: r.Submitted) -> None:
-        job = self.by_id.get(record.job)
+        job = self.get(record.job)
         if job is None:
             job = self.by_id[record.job] = Job(record.job)
         self._sequence += 1
@@ -179,6 +286,7 @@ class Jobs:
         job.reason = ""
         job.queued_time = record.time
         job.losses = 0
+        job.result_at = 0
         _describe(job, record)
         job.build_lines = job.run_lines = 0
         job.namespaces = ()
@@ -186,14 +294,14 @@ class Jobs:
         self._hold(job, record.namespace)
 
     def _namespace_added(self, record: r.NamespaceAdded) -> None:
-        job = self.by_id[record.job]
+        job = self._known(record.job)
         if job.live:
             self._hold(job, record.namespace)
         else:
             job.namespaces = tuple(sorted({*job.namespaces, record.namespace}))
 
     def _namespace_dropped(self, record: r.NamespaceDropped) -> None:
-        job = self.by_id[record.job]
+        job = self._known(record.job)
         job.namespaces = tuple(name for name in job.namespaces if name != record.namespace)
         if self.holders.get(record.namespace) is job:
             del self.holders[record.namespace]
@@ -219,7 +327,7 @@ class Jobs:
         self._wait(job, record.time)
 
     def _finished(self, record: r.Finished) -> None:
-        job = self.by_id[record.job]
+        job = self._known(record.job)
         if job.state == "Queued":
             self.lines.remove(job.needs, job.sequence)
         elif job.state == "Running":
@@ -228,13 +336,21 @@ class Jobs:
         job.reason = record.reason
         job.time = record.time
         job.worker = record.worker
+        job.result_at = 0  # ``place`` says where, when it is durable
         self._end(job)
 
     def _expired(self, record: r.Expired) -> None:
-        self.by_id.pop(record.job, None)
+        if self.by_id.pop(record.job, None) is None:
+            self.archive.take(record.job)
 
     def _kept(self, record: r.KeptJob) -> None:
+        """A job of a snapshot; or one that is known, carried on from an old segment."""
+        known = self.get(record.job)
+        if known is not None:
+            return  # nothing of it changes but where it lies (``place``)
         job = self.by_id[record.job] = Job(record.job)
+        job.definition_at = record.definition_at
+        job.result_at = record.result_at
         job.sequence = record.sequence
         job.reason = record.reason
         job.queued_time = record.queued_time
@@ -260,6 +376,20 @@ class Jobs:
             self._end(job)
 
     # --- shared moves -----------------------------------------------------------------
+
+    def _known(self, job_id: str) -> Job:
+        job = self.get(job_id)
+        if job is None:
+            raise KeyError(f"a record about {job_id}, which was never submitted")
+        return job
+
+    def _take_out(self, job_id: str) -> Job:
+        entry = self.archive.take(job_id)
+        assert entry is not None, job_id
+        job = self.by_id[job_id] = Job(job_id)
+        unpack(entry, job)
+        self.ended.append((job.time, job_id))
+        return job
 
     def _wait(self, job: Job, time: int) -> None:
         job.state = "Queued"

@@ -157,9 +157,12 @@ class Moves:
         self._out.append(fx.WorkersChanged(self.sessions.views()))
 
     def _watch_retention(self) -> None:
-        if self.jobs.ended and not self.alarms.has("retention"):
-            oldest = self.jobs.ended[0][0] + self.settings.retention_ms
-            self.alarms.set(max(oldest, self._now + 1), "retention", "")
+        if self.alarms.has("retention"):
+            return
+        oldest = self.jobs.oldest_ended()
+        if oldest is not None:
+            due = oldest[1] + self.settings.retention_ms
+            self.alarms.set(max(due, self._now + 1), "retention", "")
 
 
 def _error_result(text: str) -> bytes:

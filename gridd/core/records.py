@@ -111,7 +111,11 @@ class Expired(_Record, frozen=True, tag="exp"):
 
 
 class KeptJob(_Record, frozen=True, tag="job"):
-    """A whole job at one moment: what a snapshot is made of."""
+    """A whole job at one moment: what a snapshot is made of.
+
+    In the log itself it carries the definition of a job on from a segment that is to be dropped.
+    ``definition_at`` and ``result_at`` say where the journal keeps them, 0 for nowhere.
+    """
 
     sequence: int
     state: StateName
@@ -131,6 +135,8 @@ class KeptJob(_Record, frozen=True, tag="job"):
     debug: bool
     build_lines: int = 0
     run_lines: int = 0
+    definition_at: int = 0
+    result_at: int = 0
 
 
 Record = (

@@ -94,7 +94,7 @@ class WorkerSide(Moves):
 
     def _verdict(self, session: Session, job_id: str, attempt: int) -> m.Acknowledged | m.Stale:
         """On an attempt that is not (any more) leased: was its own result taken, or is it stale?"""
-        job = self.jobs.by_id.get(job_id)
+        job = self.jobs.look(job_id)
         if (
             job is not None
             and job.answered

@@ -298,20 +298,21 @@ async def test_when_the_journal_fails_nothing_is_acknowledged_and_everybody_is_t
     await world.daemon.close()
 
 
-async def test_a_late_alarm_listens_before_it_takes_leases_back(world, monkeypatch):
+async def test_a_server_that_was_stopped_gives_every_lease_its_full_term_again(world, monkeypatch):
     job = await world.submit("x")
-    _, peer = world.worker()
+    world.worker()
     await world.daemon._durable()
-    room = world.daemon._rooms["q"]
-    due = room.alarm_at
-    room.alarm.cancel()
-    monkeypatch.setattr(world.daemon.clock, "now_ms", lambda: due + 60_000)
-    monkeypatch.setattr("gridd.daemon._SECOND_LOOK_S", 0.05)
-    world.daemon._ring("q", room, due)
-    assert (await world.daemon.job("q", job)).state == "Running"
-    world.say(peer, m.Heartbeat())
-    async with asyncio.timeout(10):
-        while room.alarm_at == due:
-            await asyncio.sleep(0.01)
-    assert (await world.daemon.job("q", job)).state == "Running"
-    assert (await world.daemon.job("q", job)).attempt == 1
+    room, now = world.daemon._rooms["q"], world.daemon.clock.now_ms()
+    lease_ms = world.daemon.settings.lease_ms
+    for later, attempt, state in (
+        (lease_ms + 1, 1, "Running"),  # nobody could be heard meanwhile
+        (lease_ms + 60_000, 1, "Running"),
+        (2 * lease_ms + 60_000, 1, "Queued"),  # nobody was there, and it was listened for
+    ):
+        monkeypatch.setattr(world.daemon.clock, "now_ms", lambda later=later: now + later)
+        if state == "Queued":
+            world.daemon._looked_ms = now + later - 1_000
+        room.alarm.cancel()
+        world.daemon._ring("q", room)
+        view = await world.daemon.job("q", job)
+        assert (view.state, view.attempt) == (state, attempt), later

@@ -1,0 +1,168 @@
+"""Ended jobs, small: what must be known of each for the weeks that its answer is kept.
+
+The text of a definition, a result and a log stays in the journal; here is only where (two opaque
+numbers, see ``Jobs.place``) and the few members of the job's record that lists, answers and the
+engine ask for: about 250 bytes a job. An archived job that something happens to is taken out again
+and is then a ``Job`` like any other.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from struct import Struct
+from typing import TYPE_CHECKING
+
+from gridd.core import records as r
+
+if TYPE_CHECKING:
+    from gridd.core.jobs import Job
+
+SHARDS = 64
+"""Tables that the archive is split into: growing one moves a 64th of it, so that a million jobs
+never make one step long, and a walk over all takes one table at a time."""
+
+_REASONS: tuple[r.FinishedReason, ...] = (
+    "Success",
+    "Error",
+    "TimedOut",
+    "Cancelled",
+    "JobReplacedByClient",
+    "Deleted",
+)
+_CODES = {reason: code for code, reason in enumerate(_REASONS)}
+
+_FIXED = Struct("<QQQQIIIB?B")
+"""queued_time, time, definition_at, result_at, sequence (low 32 bits are enough to order what ended
+in one ms), attempt, losses, reason, debug, bytes of the worker's name. Then that name, and the
+namespaces with a zero byte between them."""
+
+_TIME = Struct("<8xQ")
+_PLACES = Struct("<16xQQ")
+
+
+def key_of(job: str) -> bytes:
+    """A job id in half the space. Other names (tests have such) keep their letters."""
+    if len(job) == 64:
+        try:
+            return bytes.fromhex(job)
+        except ValueError:
+            pass
+    return b"\0" + job.encode()
+
+
+def id_of(key: bytes) -> str:
+    return key.hex() if len(key) == 32 else key[1:].decode()
+
+
+def pack(job: Job) -> bytes:
+    worker = job.worker.encode()
+    return (
+        _FIXED.pack(
+            job.queued_time,
+            job.time,
+            job.definition_at,
+            job.result_at,
+            job.sequence & 0xFFFFFFFF,
+            job.attempt,
+            job.losses,
+            _CODES[job.reason],  # type: ignore[index]
+            job.debug,
+            len(worker),
+        )
+        + worker
+        + "\0".join(job.namespaces).encode()
+    )
+
+
+def unpack(entry: bytes, job: Job) -> None:
+    """Fill ``job`` from its entry. Tags and requirements stay in the definition."""
+    queued, time, definition_at, result_at, sequence, attempt, losses, reason, debug, size = (
+        _FIXED.unpack_from(entry)
+    )
+    start = _FIXED.size
+    job.queued_time, job.time = queued, time
+    job.definition_at, job.result_at = definition_at, result_at
+    job.sequence, job.attempt, job.losses, job.debug = sequence, attempt, losses, debug
+    job.reason = _REASONS[reason]
+    job.state = "Removed" if job.reason == "Deleted" else "Finished"
+    job.worker = entry[start : start + size].decode()
+    namespaces = entry[start + size :].decode()
+    job.namespaces = tuple(namespaces.split("\0")) if namespaces else ()
+
+
+def time_of(entry: bytes) -> int:
+    time: int = _TIME.unpack_from(entry)[0]
+    return time
+
+
+def places_of(entry: bytes) -> tuple[int, int]:
+    """``(definition_at, result_at)``."""
+    definition_at, result_at = _PLACES.unpack_from(entry)
+    return definition_at, result_at
+
+
+class Archive:
+    def __init__(self) -> None:
+        self.shards: list[dict[bytes, bytes]] = [{} for _ in range(SHARDS)]
+        self._aging: deque[bytes] = deque()  # keys as they came in, oldest first
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __contains__(self, job: str) -> bool:
+        return self.get(job) is not None
+
+    def put(self, job: str, entry: bytes) -> None:
+        key = key_of(job)
+        shard = self._shard(key)
+        self._count += key not in shard
+        shard[key] = entry
+        self._aging.append(key)
+
+    def get(self, job: str) -> bytes | None:
+        key = key_of(job)
+        return self._shard(key).get(key)
+
+    def take(self, job: str) -> bytes | None:
+        """The entry, which is then no longer here."""
+        key = key_of(job)
+        entry = self._shard(key).pop(key, None)
+        self._count -= entry is not None
+        return entry
+
+    def oldest(self) -> tuple[str, int] | None:
+        """``(job, time)`` of the one that came in first. A job that was taken out and came back
+        counts from then: it was asked for again."""
+        while self._aging:
+            key = self._aging[0]
+            entry = self._shard(key).get(key)
+            if entry is not None:
+                return id_of(key), time_of(entry)
+            self._aging.popleft()
+        return None
+
+    def sort(self) -> None:
+        """Put them in order of their time; for those that were loaded in another."""
+        self._aging = deque(key for _, key in sorted((time_of(e), k) for k, e in self._pairs()))
+
+    def newest(self, since_ms: int) -> list[str]:
+        """Jobs that ended at ``since_ms`` or later, oldest first. Right after ``sort``."""
+        found: list[str] = []
+        for key in reversed(self._aging):
+            if time_of(self._shard(key)[key]) < since_ms:
+                break
+            found.append(id_of(key))
+        return found[::-1]
+
+    def __iter__(self) -> Iterator[tuple[str, bytes]]:
+        for key, entry in self._pairs():
+            yield id_of(key), entry
+
+    def _pairs(self) -> Iterator[tuple[bytes, bytes]]:
+        for shard in self.shards:
+            yield from shard.items()
+
+    def _shard(self, key: bytes) -> dict[bytes, bytes]:
+        return self.shards[key[-1] % SHARDS]
