@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -22,6 +22,8 @@ from gridd.core.records import Record
 from gridd.journal.base import Journal, JournalError, Position
 
 log = logging.getLogger("gridd")
+
+T = TypeVar("T")
 
 
 class CarryOut(Protocol):
@@ -48,6 +50,7 @@ class Committer:
         self._records: list[Record] = []
         self._behind: list[Callable[[], None]] = []
         self._waiters: list[asyncio.Future[None]] = []
+        self._boundaries: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
         self._committing = False
         self._task: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
@@ -94,6 +97,21 @@ class Committer:
         self._waiters.append(waiter)
         await waiter
 
+    async def at_boundary(self, look: Callable[[], T]) -> tuple[T, Position]:
+        """Call ``look`` at a moment when the journal will hold, up to the position that is
+        answered, exactly what the engines have decided by then. Raises as ``durable``."""
+        if self._error is not None:
+            raise JournalError("the journal can't be written any more") from self._error
+        if not self._committing:
+            return look(), self._journal.end
+        answer: asyncio.Future[tuple[T, Position]] = asyncio.get_running_loop().create_future()
+        self._boundaries.append((look, answer))
+        return await answer
+
+    async def between_appends(self, act: Callable[[], T]) -> T:
+        """Run ``act`` in the journal's thread, while nothing is appended."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, act)
+
     async def close(self) -> None:
         """Finish what was taken, then stop. Nothing may be taken meanwhile."""
         while self._task is not None and not self._task.done():
@@ -102,21 +120,25 @@ class Committer:
 
     async def _commit_all(self) -> None:
         """Runs while there is anything to commit; ends by itself when all is out."""
-        waiters: list[asyncio.Future[None]] = []
+        under_way: list[asyncio.Future[Any]] = []
         try:
             await asyncio.sleep(0)  # let the rest of this turn's events join the first batch
-            while self._records or self._behind or self._waiters:
+            while self._records or self._behind or self._waiters or self._boundaries:
                 records, self._records = self._records, []
                 behind, self._behind = self._behind, []
                 waiters, self._waiters = self._waiters, []
+                boundaries, self._boundaries = self._boundaries, []
+                under_way = [*waiters, *(answer for _, answer in boundaries)]
+                seen = [look() for look, _ in boundaries]
                 await self._append(records)
                 for act in behind:
                     act()
                 for waiter in waiters:
-                    if not waiter.done():
-                        waiter.set_result(None)
+                    _resolve(waiter, None)
+                for (_, answer), value in zip(boundaries, seen, strict=True):
+                    _resolve(answer, (value, self._journal.end))
         except BaseException as error:
-            self._fail(error, waiters)
+            self._fail(error, under_way)
         finally:
             self._committing = False
 
@@ -132,13 +154,20 @@ class Committer:
         for record, position in zip(records, positions, strict=True):
             self._located(record, position)
 
-    def _fail(self, error: BaseException, waiters: list[asyncio.Future[None]]) -> None:
+    def _fail(self, error: BaseException, under_way: list[asyncio.Future[Any]]) -> None:
         """Nothing of what waits here is known to be durable: none of it leaves."""
         self._error = error
-        for waiter in [*waiters, *self._waiters]:
-            if not waiter.done():
-                waiter.set_exception(JournalError("the journal can't be written any more"))
+        answers = (answer for _, answer in self._boundaries)
+        for waiting in [*under_way, *self._waiters, *answers]:
+            if not waiting.done():
+                waiting.set_exception(JournalError("the journal can't be written any more"))
         self._waiters.clear()
+        self._boundaries.clear()
         self._behind.clear()
         self._records.clear()
         self._failed(error)
+
+
+def _resolve(waiting: asyncio.Future[Any], value: Any) -> None:
+    if not waiting.done():
+        waiting.set_result(value)

@@ -5,10 +5,13 @@ engines do) and makes nothing visible that is not durable (the committer does).
 """
 
 import asyncio
+import functools
+import gc
 import itertools
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from gridd import documents
 from gridd.clock import Clock
@@ -21,10 +24,12 @@ from gridd.core.logs import LogBuffer, StoredLogs
 from gridd.core.records import Record
 from gridd.core.settings import Settings
 from gridd.grid import Change, Grid, LogPage
-from gridd.journal.base import Journal, JournalError, Position
-from gridd.recovery import place_of, position_of, recover, write_snapshot
+from gridd.journal.base import Journal, JournalError, Position, WriteFailed
+from gridd.recovery import Recovered, place_of, position_of, recover, write_snapshot
 from gridd.rooms import ClientFrames, ClientPeer, Room, Watcher, WorkerPeer
 from gridd.submission import read_submission
+from gridd.trouble import Trouble
+from gridd.upkeep import Upkeep
 from gridd_protocol.errors import ErrorCode, ProtocolError
 
 log = logging.getLogger("gridd")
@@ -36,6 +41,33 @@ _STOPPED_MS = 2_000
 the peers. They could not be heard, so no lease may be taken back for it."""
 _STORED_LOGS_CACHED = 64
 """Logs of ended jobs kept decoded, as pages of them are asked for one after the other."""
+_READABLE_S = 10.0
+"""Readers wait so long while the journal is read again after a failed write."""
+_TRY_AGAIN_LATER = 1013  # the close code of the WebSocket registry
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class _NeverDurable(ProtocolError):
+    """A read saw state that will not become durable."""
+
+
+def _reading(
+    read: Callable[Concatenate["Daemon", P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate["Daemon", P], Coroutine[Any, Any, T]]:
+    """A read that was overtaken by a failed write is done again, once, on what is durable."""
+
+    @functools.wraps(read)
+    async def read_durable(daemon: "Daemon", *args: P.args, **kwargs: P.kwargs) -> T:
+        await daemon.readable()
+        try:
+            return await read(daemon, *args, **kwargs)
+        except _NeverDurable:
+            await daemon.readable()
+            return await read(daemon, *args, **kwargs)
+
+    return read_durable
 
 
 class Daemon(Grid):
@@ -60,26 +92,67 @@ class Daemon(Grid):
         self._refs = itertools.count(1)
         self._stored_logs: OrderedDict[tuple[str, str, int], StoredLogs] = OrderedDict()
         self.failed: asyncio.Future[None]
+        self._trouble = Trouble(journal, self._read_again, self._begin, self._fail)
+        self._readable = asyncio.Event()
         self._committer: Committer
         self._looked_ms = 0
         self._next_look: asyncio.TimerHandle
+        self._upkeep: asyncio.Task[None]
 
     def start(self) -> None:
         """Bring the recovered queues to life. ``failed`` gets the error that ends the daemon."""
         self.failed = asyncio.get_running_loop().create_future()
-        self._committer = Committer(self._journal, self._carry_out, self._located, self._fail)
-        now = self.clock.now_ms()
-        for queue, engine in self._recovered.items():
-            room = self._rooms[queue] = self._new_room(engine)
-            self._committer.take(queue, engine.start(now))
-            self._arm(queue, room)
+        self._show(self._recovered)
         self._recovered = {}
+        self._begin()
         self._looked_ms = self.clock.now_ms()
         self._look()
 
+    def _show(self, engines: dict[str, Engine]) -> None:
+        """Let readers see ``engines``, which hold what is durable."""
+        for room in self._rooms.values():
+            room.close(_TRY_AGAIN_LATER, "the journal was read again")
+        self._committer = Committer(
+            self._journal, self._carry_out, self._located, self._append_failed
+        )
+        self._rooms = {queue: self._new_room(engine) for queue, engine in engines.items()}
+        self._readable.set()
+
+    def _begin(self) -> None:
+        """Let the engines decide from now on."""
+        now = self.clock.now_ms()
+        for queue, room in self._rooms.items():
+            self._committer.take(queue, room.engine.start(now))
+            self._arm(queue, room)
+        upkeep = Upkeep(
+            journal=self._journal,
+            committer=self._committer,
+            engines=lambda: {queue: room.engine for queue, room in self._rooms.items()},
+            step=self.step,
+            read_definition=self._definition_at,
+            now_ms=self.clock.now_ms,
+            records_before=self.replayed,
+        )
+        self._upkeep = asyncio.get_running_loop().create_task(upkeep.run())
+
     @property
-    def healthy(self) -> bool:
-        return self._committer.healthy
+    def trouble(self) -> str | None:
+        return "see the server's log" if self.failed.done() else self._trouble.why
+
+    def check_writable(self) -> None:
+        """Raises ``ProtocolError`` (unavailable) when nothing new is accepted."""
+        if self.trouble is not None:
+            raise self._unavailable()
+
+    async def readable(self) -> None:
+        """Return when there is durable state to be seen. Raises ``ProtocolError`` (unavailable)
+        when the journal can't be read again in time."""
+        if not self._readable.is_set():
+            try:
+                async with asyncio.timeout(_READABLE_S):
+                    await self._readable.wait()
+            except TimeoutError:
+                raise self._unavailable() from None
 
     async def let_go(self) -> None:
         """Close all sockets (1001): their peers come back to whoever serves next."""
@@ -90,8 +163,11 @@ class Daemon(Grid):
         """Make durable what was taken, keep a snapshot. Peers are gone by now, and the journal
         stays open for its owner to close."""
         self._next_look.cancel()
+        await self._trouble.stop()
+        self._upkeep.cancel()
+        await asyncio.wait({self._upkeep})
         await self._committer.close()
-        if self._committer.healthy:
+        if self.trouble is None:
             engines = [room.engine for room in self._rooms.values()]
             await asyncio.to_thread(write_snapshot, self._journal, engines)
 
@@ -100,15 +176,14 @@ class Daemon(Grid):
     def step(self, queue: str, event: ev.Event) -> None:
         """Hand ``event`` to the queue's engine. Raises ``ProtocolError`` (unavailable) when
         nothing can be made durable any more."""
-        self._refuse_if_failed()
+        self.check_writable()
         room = self.room(queue)
         try:
             effects = room.engine.step(event, self.clock.now_ms())
         except Exception as error:  # a bug of ours: stop, and recover from the journal
             log.critical("the engine failed on %s", type(event).__name__, exc_info=True)
             self._fail(error)
-            self._refuse_if_failed()
-            raise
+            raise self._unavailable() from None
         self._committer.take(queue, effects)
         self._arm(queue, room)
 
@@ -126,7 +201,7 @@ class Daemon(Grid):
         room = self._rooms.get(queue)
         if room is not None:
             room.workers.pop(peer, None)
-            if self.healthy:
+            if self.trouble is None:
                 self.step(queue, ev.WorkerGone(peer))
             self._forget_if_empty(queue)
 
@@ -195,7 +270,7 @@ class Daemon(Grid):
 
     def _ring(self, queue: str, room: Room) -> None:
         room.alarm = None
-        if self._rooms.get(queue) is not room or not self.healthy:
+        if self._rooms.get(queue) is not room or self.trouble is not None:
             return
         self._notice_stop()
         room.alarm_at = None
@@ -221,16 +296,43 @@ class Daemon(Grid):
         if room is not None:
             room.engine.place(record, place_of(position))
 
+    # --- when it can't be made durable ------------------------------------------------
+
     def _fail(self, error: BaseException) -> None:
-        replies, self._replies = self._replies, {}
-        for reply in replies.values():
-            reply(_unavailable())
+        """It can't go on."""
         if not self.failed.done():
             self.failed.set_exception(error)
+        self._refuse_pending()
 
-    def _refuse_if_failed(self) -> None:
-        if self.failed.done():
-            raise _unavailable()
+    def _append_failed(self, error: BaseException) -> None:
+        """Nothing leaves of what waited for it. The engines are ahead of the disk: they and all
+        who look at them are let go."""
+        if not isinstance(error, WriteFailed):
+            self._fail(error)
+            return
+        self._readable.clear()
+        self._trouble.begin(error)
+        self._refuse_pending()
+        rooms, self._rooms = self._rooms, {}
+        for room in rooms.values():
+            room.close(_TRY_AGAIN_LATER, self.trouble or "")
+
+    def _refuse_pending(self) -> None:
+        replies, self._replies = self._replies, {}
+        for reply in replies.values():
+            reply(self._unavailable())
+
+    async def _read_again(self) -> None:
+        """Raises ``JournalError``."""
+        self._upkeep.cancel()
+        await asyncio.wait({self._upkeep})
+        await self._committer.close()
+        self._stored_logs.clear()
+        found = await asyncio.to_thread(_recover_anew, self._journal, self.settings)
+        self._show(found.engines)
+
+    def _unavailable(self) -> ProtocolError:
+        return ProtocolError(ErrorCode.UNAVAILABLE, self.trouble or "nothing new is accepted")
 
     # --- the Grid face: changes -------------------------------------------------------
 
@@ -249,6 +351,7 @@ class Daemon(Grid):
         return await self._let_go(queue, ev.Delete(0, job, namespace))
 
     async def _let_go(self, queue: str, event: ev.Cancel | ev.Delete) -> fx.Cancelled:
+        self.check_writable()
         if queue not in self._rooms:
             return fx.Cancelled(None, False)
         outcome = await self._ask(queue, event)
@@ -287,17 +390,20 @@ class Daemon(Grid):
 
     # --- the Grid face: reading -------------------------------------------------------
 
+    @_reading
     async def jobs(self, queue: str) -> dict[str, fx.JobView]:
         room = self._rooms.get(queue)
         jobs = {} if room is None else room.listed(self.clock.now_ms())
         await self._durable()
         return jobs
 
+    @_reading
     async def job(self, queue: str | None, job: str) -> fx.JobView | None:
         found = self._find(queue, job)
         await self._durable()
         return None if found is None else found[1]
 
+    @_reading
     async def definition(self, queue: str | None, job: str) -> bytes | None:
         found = self._find(queue, job)
         if found is None:
@@ -308,6 +414,7 @@ class Daemon(Grid):
             return None
         return known.definition or await self._definition_at(known.definition_at)
 
+    @_reading
     async def finished(self, queue: str | None, job: str) -> bytes | None:
         found = self._find(queue, job)
         await self._durable()
@@ -320,6 +427,7 @@ class Daemon(Grid):
         result = await self._read(known.result_at)
         return documents.finished_of(result, found[1], definition)
 
+    @_reading
     async def logs(self, queue: str | None, job: str, kind: str, since: int) -> LogPage:
         found = self._find(queue, job)
         if found is None:
@@ -378,12 +486,14 @@ class Daemon(Grid):
                 yield Change(view=views[-1])
                 return
 
+    @_reading
     async def workers(self, queue: str) -> tuple[fx.WorkerView, ...]:
         room = self._rooms.get(queue)
         views = () if room is None else room.engine.sessions.views()
         await self._durable()
         return views
 
+    @_reading
     async def counts(self, queue: str) -> dict[str, int]:
         room = self._rooms.get(queue)
         if room is None:
@@ -441,14 +551,16 @@ class Daemon(Grid):
         try:
             await self._committer.durable()
         except JournalError:
-            raise _unavailable() from None
+            raise _NeverDurable(ErrorCode.UNAVAILABLE, self._unavailable().message) from None
 
 
 def refusal(refused: fx.Refused) -> ProtocolError:
     return ProtocolError(refused.code, refused.message, field="queue", limit=refused.limit)
 
 
-def _unavailable() -> ProtocolError:
-    return ProtocolError(
-        ErrorCode.UNAVAILABLE, "the journal can't be written; nothing new is accepted now"
-    )
+def _recover_anew(journal: Journal, settings: Settings) -> Recovered:
+    """In a thread. The engines of before are garbage now, with cycles, and ``recover`` had told
+    the collector not to look at them any more."""
+    gc.unfreeze()
+    gc.collect()
+    return recover(journal, settings)

@@ -14,6 +14,8 @@ What a peer does never raises here. An exception from ``step`` is a bug, and the
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
+
 from gridd.core import effects as fx
 from gridd.core import events as ev
 from gridd.core import records as r
@@ -39,6 +41,7 @@ class Engine(ClientSide, WorkerSide):
             ev.WorkerSaid: self._on_worker_said,
             ev.WorkerGone: self._on_worker_gone,
             ev.AlarmRang: self._on_alarm,
+            ev.Carry: self._on_carry,
         }
 
     # --- the face ---------------------------------------------------------------------
@@ -106,6 +109,12 @@ class Engine(ClientSide, WorkerSide):
     def idle(self) -> bool:
         """Nothing to remember: the engine can be forgotten and made anew on demand."""
         return not self.jobs.known and not self.sessions.by_worker
+
+    def _on_carry(self, e: ev.Carry) -> None:
+        job = self.jobs.get(e.job)
+        if job is not None:
+            kept = msgspec.structs.replace(job.kept(self.queue), definition=e.definition)
+            self._emit(kept)
 
     # --- time -------------------------------------------------------------------------
 

@@ -69,4 +69,11 @@ class AlarmRang(_Event, frozen=True):
     """The time that ``Engine.next_alarm`` named has come."""
 
 
-Event = Submit | Cancel | Delete | WorkerSaid | WorkerGone | AlarmRang
+class Carry(_Event, frozen=True):
+    """The segment that holds the job's definition is to be dropped: write it down again."""
+
+    job: str
+    definition: bytes
+
+
+Event = Submit | Cancel | Delete | WorkerSaid | WorkerGone | AlarmRang | Carry

@@ -136,6 +136,7 @@ class Jobs:
         self.archive = Archive()  # all others
         # Called with a job's id before anything of it changes; for a walk (core/walk.py).
         self.before_change: Callable[[str], None] | None = None
+        self.on_place: Callable[[r.Record, int], None] | None = None
         self.lines = Lines()  # the waiting ones, by what they need
         self.holders: dict[str, Job] = {}  # namespace (not "_") -> the live job that holds it
         self.orphans: dict[str, Job] = {}  # live jobs that no namespace holds any more
@@ -181,6 +182,8 @@ class Jobs:
 
     def place(self, record: r.Record, at: int) -> None:
         """``record`` was applied and is durable; ``at`` says where the journal keeps it."""
+        if self.on_place is not None:
+            self.on_place(record, at)
         job = self.by_id.get(record.job)
         if job is None:
             return

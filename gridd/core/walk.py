@@ -7,9 +7,11 @@ Together they are the state at the moment when the walk began.
 
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from gridd.core.archive import SHARDS, id_of, key_of, unpack
 from gridd.core.jobs import Job, Jobs
-from gridd.core.records import KeptJob
+from gridd.core.records import Finished, KeptJob, Record, Submitted
 
 
 class Walk:
@@ -23,25 +25,32 @@ class Walk:
         self._unseen = set(jobs.by_id)  # only asked, never walked
         self._shard = -1  # the archive's tables up to this one were listed
         self._entries: Iterator[tuple[bytes, bytes]] = iter(())
-        self._early: list[KeptJob] = []  # written down before their turn
+        self._early: dict[str, KeptJob] = {}  # written down before their turn
         jobs.before_change = self._before_change
+        jobs.on_place = self._on_place
         self.done = False
 
     def take(self, count: int) -> list[KeptJob]:
-        """Up to about ``count`` jobs; ``done`` says that there are no more."""
-        taken, self._early = self._early, []
-        while len(taken) < count:
+        """Up to about ``count`` jobs; ``done`` says that there are no more.
+
+        Not before all records that were applied when the walk began are durable: only then is it
+        known where the journal keeps them.
+        """
+        taken = list(self._early.values())
+        self._early.clear()
+        while len(taken) < count and not self.done:
             kept = self._next()
             if kept is None:
                 self.stop()
-                break
-            taken.append(kept)
+            else:
+                taken.append(kept)
         return taken
 
     def stop(self) -> None:
         """End it; engines need not be asked about changes any more."""
         self.done = True
         self._jobs.before_change = None
+        self._jobs.on_place = None
 
     def _next(self) -> KeptJob | None:
         for job in self._ahead:
@@ -62,13 +71,27 @@ class Walk:
         if job is not None:
             if job.id in self._unseen:
                 self._unseen.discard(job.id)
-                self._early.append(job.kept(self._queue))
+                self._early[job_id] = job.kept(self._queue)
             return
         key = key_of(job_id)
         if key[-1] % SHARDS > self._shard:
             entry = self._jobs.archive.get(job_id)
             if entry is not None:
-                self._early.append(self._unpacked(job_id, entry))
+                self._early[job_id] = self._unpacked(job_id, entry)
+
+    def _on_place(self, record: Record, at: int) -> None:
+        """A job may change before the record that made it what it was is durable."""
+        kept = self._early.get(record.job)
+        if kept is None:
+            return
+        if type(record) is Submitted and not kept.definition_at:
+            self._early[record.job] = replace(kept, definition_at=at)
+        elif (
+            type(record) is Finished
+            and not kept.result_at
+            and (kept.time, kept.reason) == (record.time, record.reason)
+        ):
+            self._early[record.job] = replace(kept, result_at=at)
 
     def _unpacked(self, job_id: str, entry: bytes) -> KeptJob:
         job = Job(job_id)

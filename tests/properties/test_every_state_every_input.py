@@ -209,6 +209,7 @@ INPUTS: dict[str, Callable[[Scene], list[fx.Effect]]] = {
     "release, other worker": lambda s: s.says(OTHER, m.Release("J", 2)),
     "drain": lambda s: s.says(HOLDER, m.Drain()),
     "heartbeat": lambda s: s.says(HOLDER, m.Heartbeat()),
+    "carry": lambda s: s.step(ev.Carry("J", b"{}")),
     "worker gone": lambda s: s.step(ev.WorkerGone(HOLDER)),
     "other worker gone": lambda s: s.step(ev.WorkerGone(OTHER)),
     "alarm too early": lambda s: s.after(2_000),
