@@ -5,9 +5,9 @@ anything about jobs: what is due to be forgotten is the engine's to say (retenti
 
 * Ended jobs are put into their small form a minute after they ended.
 * A snapshot is written every ``SNAPSHOT_RECORDS`` records, so that a start replays no more.
-* A segment goes when no known job has its definition or result there. One whose answers have all
-  expired may still hold definitions of jobs that wait, run or ended later: those are written down
-  again at the journal's end, and then it can go.
+* A segment goes when no known job has its definition or result there. One that is older than the
+  retention may still hold definitions of jobs that wait, run or ended much later: those are
+  written down again at the journal's end, and then it can go.
 """
 
 import asyncio
@@ -49,6 +49,7 @@ class References:
     segment: int = 0  # 0: none is needed
     answers: int = 0  # results in it
     definitions: list[tuple[str, str, int]] = field(default_factory=list)  # queue, job, place
+    newest_ms: int = 0  # when the last of those jobs was submitted
 
 
 class Upkeep:
@@ -63,6 +64,7 @@ class Upkeep:
         step: Callable[[str, Carry], None],
         read_definition: Callable[[int], Awaitable[bytes | None]],
         now_ms: Callable[[], int],
+        retention_ms: int,
         records_before: int = 0,
     ) -> None:
         self._journal = journal
@@ -71,6 +73,7 @@ class Upkeep:
         self._step = step
         self._read_definition = read_definition
         self._now_ms = now_ms
+        self._retention_ms = retention_ms
         self._snapshot_after = SNAPSHOT_RECORDS - records_before
         self.snapshots = 0
 
@@ -122,11 +125,19 @@ class Upkeep:
         """Forget segments that no job needs; make the oldest needed one needless if it holds
         nothing but definitions. Raises ``JournalError``."""
         found = await self._references()
-        if found.segment and not found.answers and found.segment < self._journal.end.segment:
+        if self._is_worth_carrying(found):
             await self._carry(found.definitions)
             found = await self._references()
         oldest = Position(found.segment, 0) if found.segment else self._journal.end
         await self._committer.between_appends(lambda: self._journal.forget(oldest))
+
+    def _is_worth_carrying(self, found: References) -> bool:
+        """Sooner, most of what it holds would go by itself when it expires."""
+        return (
+            0 < found.segment < self._journal.end.segment
+            and not found.answers
+            and found.newest_ms + self._retention_ms < self._now_ms()
+        )
 
     async def _carry(self, definitions: list[tuple[str, str, int]]) -> None:
         jobs = iter(definitions)
@@ -147,35 +158,40 @@ class Upkeep:
         """Places only ever move on, so a look in steps errs on the safe side."""
         found = References()
         for name, engine in list(self._engines().items()):
-            for looked, (job, definition_at, result_at) in enumerate(_places(engine)):
-                _count(found, name, job, definition_at, result_at)
+            for looked, (job, *places) in enumerate(_places(engine)):
+                _count(found, name, job, *places)
                 if looked % (4 * SLICE) == 0:
                     await asyncio.sleep(0)
         return found
 
 
-def _places(engine: Engine) -> Iterator[tuple[str, int, int]]:
-    """``(job, definition_at, result_at)`` of every job. The engine may go on meanwhile."""
+def _places(engine: Engine) -> Iterator[tuple[str, int, int, int]]:
+    """``(job, queued_time, definition_at, result_at)`` of every job. The engine may go on
+    meanwhile."""
     for job in list(engine.jobs.by_id.values()):
-        yield job.id, job.definition_at, job.result_at
+        yield job.id, job.queued_time, job.definition_at, job.result_at
     for shard in engine.jobs.archive.shards:
         for key, entry in list(shard.items()):
             yield id_of(key), *places_of(entry)
 
 
-def _count(found: References, name: str, job: str, definition_at: int, result_at: int) -> None:
+def _count(
+    found: References, name: str, job: str, queued_time: int, definition_at: int, result_at: int
+) -> None:
     for place, is_answer in ((definition_at, False), (result_at, True)):
         if not place:
             continue
         segment = position_of(place).segment
         if not found.segment or segment < found.segment:
-            found.segment, found.answers = segment, 0
+            found.segment, found.answers, found.newest_ms = segment, 0, 0
             found.definitions.clear()
-        if segment == found.segment:
-            if is_answer:
-                found.answers += 1
-            else:
-                found.definitions.append((name, job, place))
+        if segment != found.segment:
+            continue
+        if is_answer:
+            found.answers += 1
+        else:
+            found.definitions.append((name, job, place))
+            found.newest_ms = max(found.newest_ms, queued_time)
 
 
 async def _feed(

@@ -38,7 +38,7 @@ in one ms), attempt, losses, reason, debug, bytes of the worker's name. Then tha
 namespaces with a zero byte between them."""
 
 _TIME = Struct("<8xQ")
-_PLACES = Struct("<16xQQ")
+_PLACES = Struct("<Q8xQQ")
 
 
 def key_of(job: str) -> bytes:
@@ -96,10 +96,10 @@ def time_of(entry: bytes) -> int:
     return time
 
 
-def places_of(entry: bytes) -> tuple[int, int]:
-    """``(definition_at, result_at)``."""
-    definition_at, result_at = _PLACES.unpack_from(entry)
-    return definition_at, result_at
+def places_of(entry: bytes) -> tuple[int, int, int]:
+    """``(queued_time, definition_at, result_at)``."""
+    queued_time, definition_at, result_at = _PLACES.unpack_from(entry)
+    return queued_time, definition_at, result_at
 
 
 class Archive:

@@ -48,6 +48,12 @@ def test_defaults_are_safe_to_run():
     assert (config.log_level, config.log_format, config.allow_origin) == ("info", "text", ())
     assert config.public_url is None
     assert config.open_to_all
+    assert config.heartbeat_ms == limits.HEARTBEAT_MS
+
+
+def test_a_short_lease_asks_workers_to_speak_more_often():
+    assert Config.load({"lease_ms": "3s"}, {}).heartbeat_ms == 500
+    assert Config.load({"lease_ms": "1h"}, {}).heartbeat_ms == limits.HEARTBEAT_MS
 
 
 @pytest.mark.parametrize("name", [setting.name for setting in settings()])
@@ -108,7 +114,7 @@ def test_every_complaint_comes_at_once(tmp_path):
         "--retention: '28' has no unit",
         "--allow-origin: 'example.org' is not an origin",
         "GRIDD_PUBLIC_URL: 'grid' is not a URL",
-        "GRIDD_LEASE: '1s' is too short; the least is 10000 ms",
+        "GRIDD_LEASE: '1s' is too short; the least is 2000 ms",
     ):
         assert any(part in complaint for complaint in found), (part, found)
     assert len(found) == 9
@@ -157,7 +163,7 @@ def test_up_is_closed_to_other_sites():
         ("allow_origin", "https://x:99999"),
         ("allow_origin", "null"),
         ("log_format", "xml"),
-        ("lease_ms", "9999ms"),
+        ("lease_ms", "1999ms"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_its_value(name, text):

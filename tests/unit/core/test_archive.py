@@ -46,7 +46,7 @@ def test_an_entry_says_what_the_job_said(members):
 def test_time_and_places_are_read_without_the_rest():
     entry = pack(ended())
     assert time_of(entry) == 5_000
-    assert places_of(entry) == ((3 << 40) + 99, (4 << 40) + 1)
+    assert places_of(entry) == (1_000, (3 << 40) + 99, (4 << 40) + 1)
 
 
 @pytest.mark.parametrize("name", ["ab" * 32, "J", "", "g" * 64, "ü"])

@@ -152,7 +152,6 @@ async def test_after_a_failed_append_nothing_leaves_any_more(world, error):
         await waiter
     assert world.out == []
     assert world.errors == [error]
-    assert not world.committer.healthy
     world.committer.take("q", [effect("c")])
     world.committer.defer(lambda: world.out.append("d"))
     assert world.out == []

@@ -43,7 +43,7 @@ class Job:
 class FakeGrid(Grid):
     """Submissions are checked by the daemon's own reader; the rest is what a test puts in."""
 
-    healthy = True
+    trouble = None
 
     def __init__(self) -> None:
         self.queues: dict[str, dict[str, Job]] = {}
@@ -53,6 +53,7 @@ class FakeGrid(Grid):
         self.changes: asyncio.Queue[Change | None] = asyncio.Queue()
         self.watching = 0
         self.breaks_with: Exception | None = None
+        self.gone: dict[tuple[str | None, str], int] = {}  # (queue, job) -> when it expired
 
     def put(self, definition: Any, queue: str = "q1", result: Any = None, **changes: Any) -> str:
         """A job as the journal would hold it; no check of the definition."""
@@ -106,6 +107,9 @@ class FakeGrid(Grid):
     async def finished(self, queue: str | None, job: str) -> bytes | None:
         found = self.find(queue, job)
         return found and found.finished
+
+    async def expired(self, queue: str | None, job: str) -> int | None:
+        return self.gone.get((queue, job))
 
     async def logs(self, queue: str | None, job: str, kind: str, since: int) -> LogPage:
         found = self.find(queue, job)
