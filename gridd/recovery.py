@@ -14,6 +14,7 @@ import msgspec
 from gridd.core import records as r
 from gridd.core.engine import Engine
 from gridd.core.settings import Settings
+from gridd.expired import ExpiredJobs
 from gridd.journal.base import START, Damaged, Journal, Position
 
 log = logging.getLogger("gridd")
@@ -42,6 +43,7 @@ class Recovered:
     engines: dict[str, Engine] = field(default_factory=dict)
     newest_ms: int = 0  # the latest time in any record: the clock does not start before it
     records: int = 0  # replayed after the snapshot
+    expired: ExpiredJobs = field(default_factory=ExpiredJobs)  # as far as was replayed
 
 
 _read_record = msgspec.msgpack.Decoder(r.Record).decode
@@ -74,26 +76,43 @@ def write_snapshot(journal: Journal, engines: Iterable[Engine]) -> None:
 def _replay(
     records: Iterator[tuple[Position, bytes]], settings: Settings, found: Recovered
 ) -> None:
-    engines = found.engines
-    for position, payload in records:
-        record = _decode(payload, position)
-        engine = engines.get(record.queue)
-        if engine is None:
-            engine = engines[record.queue] = Engine(record.queue, settings)
-        try:
-            engine.apply(record)
-        except KeyError as error:
-            raise Damaged(
-                f"{_where(position)} speaks of a job that the journal does not know "
-                f"({error.args[0]}); `gridd journal check` says more"
-            ) from None
-        engine.place(record, place_of(position))
-        if record.time > found.newest_ms:
-            found.newest_ms = record.time
-        found.records += 1
-        if found.records % _PUT_AWAY_EVERY == 0:
-            for each in engines.values():
-                each.put_away(found.newest_ms - RECENT_MS, _PUT_AWAY_EVERY)
+    """One plain loop: a start is as long as this is slow."""
+    jobs_of = {queue: engine.jobs for queue, engine in found.engines.items()}
+    for jobs in jobs_of.values():
+        jobs.begin_replay()
+    newest_ms, count, position = found.newest_ms, 0, START
+    try:
+        for position, payload in records:
+            record: r.Record = _read_record(payload)
+            known = jobs_of.get(record.queue)
+            if known is None:
+                engine = found.engines[record.queue] = Engine(record.queue, settings)
+                known = jobs_of[record.queue] = engine.jobs
+                known.begin_replay()
+            known.replay(record, position.segment << _OFFSET_BITS | position.offset)
+            if type(record) is r.Expired:
+                found.expired.add(record.queue, record.job, record.time)
+            if type(record) is r.Expired:
+                found.expired.add(record.queue, record.job, record.time)
+            if record.time > newest_ms:
+                newest_ms = record.time
+            count += 1
+            if count % _PUT_AWAY_EVERY == 0:
+                for jobs in jobs_of.values():
+                    jobs.put_away(newest_ms - RECENT_MS, _PUT_AWAY_EVERY)
+    except msgspec.MsgspecError as error:
+        raise Damaged(
+            f"{_where(position)} is whole but not one that this version knows ({error}); "
+            "was it written by a newer gridd?"
+        ) from None
+    except KeyError as error:
+        raise Damaged(
+            f"{_where(position)} speaks of a job that the journal does not know "
+            f"({error.args[0]}); `gridd journal check` says more"
+        ) from None
+    for jobs in jobs_of.values():
+        jobs.end_replay()
+    found.newest_ms, found.records = newest_ms, found.records + count
 
 
 def _load_snapshot(journal: Journal, settings: Settings, found: Recovered) -> Position:
@@ -113,17 +132,6 @@ def _load_snapshot(journal: Journal, settings: Settings, found: Recovered) -> Po
     for engine in engines.values():
         engine.jobs.loaded(found.newest_ms - RECENT_MS)
     return at
-
-
-def _decode(payload: bytes, position: Position) -> r.Record:
-    try:
-        record: r.Record = _read_record(payload)
-    except msgspec.MsgspecError as error:
-        raise Damaged(
-            f"{_where(position)} is whole but not one that this version knows ({error}); "
-            "was it written by a newer gridd?"
-        ) from None
-    return record
 
 
 def _where(position: Position) -> str:

@@ -9,12 +9,13 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
 from msgspec import UNSET, Raw
 
 from gridd.core import records as r
 from gridd.core.archive import Archive, pack, unpack
 from gridd.core.effects import JobView
-from gridd.core.lines import Lines
+from gridd.core.lines import Lines, NoLines
 
 ANSWERS = ("Success", "Error", "TimedOut")
 """Reasons that are an answer: kept, listed and reused (WIRE 3.3)."""
@@ -24,58 +25,37 @@ DEFAULT_NAMESPACE = "_"
 
 NO_NEEDS = r.Needs()
 
+_PLACED = frozenset({r.Submitted, r.Finished, r.KeptJob})
+"""Records that hold what is read back from the journal."""
 
-class Job:
+_DEFAULT_ONLY = (DEFAULT_NAMESPACE,)  # what most jobs have: one object for all of them
+
+
+class Job(msgspec.Struct, gc=False, eq=False):
     """One job. Written by ``Jobs.apply`` alone; ``started_time`` is the exception (passing)."""
 
-    __slots__ = (
-        "attempt",
-        "build_lines",
-        "control",
-        "debug",
-        "definition",
-        "definition_at",
-        "id",
-        "losses",
-        "namespaces",
-        "needs",
-        "queued_time",
-        "reason",
-        "requirements",
-        "result_at",
-        "run_lines",
-        "run_ms_max",
-        "sequence",
-        "started_time",
-        "state",
-        "tags",
-        "time",
-        "worker",
-    )
-
-    def __init__(self, job_id: str) -> None:
-        self.id = job_id
-        self.sequence = 0  # place in the line; kept when requeued
-        self.state: r.StateName = "Queued"
-        self.reason = ""
-        self.queued_time = 0
-        self.time = 0
-        self.started_time = 0  # of the current attempt, by the worker's clock; 0: not yet
-        self.worker = ""
-        self.attempt = 0  # never goes down while the job is known: it is the fencing token
-        self.losses = 0  # attempts that ended in worker loss since it was last submitted
-        self.namespaces: tuple[str, ...] = ()
-        self.definition = b""  # empty once finished: it is read back from the journal
-        self.needs = NO_NEEDS
-        self.tags = b""
-        self.requirements = b""
-        self.control = b""
-        self.run_ms_max = 0
-        self.debug = False
-        self.build_lines = 0  # logged by earlier attempts of this submission
-        self.run_lines = 0
-        self.definition_at = 0  # where the journal keeps them; 0: not known (yet)
-        self.result_at = 0
+    id: str
+    sequence: int = 0  # place in the line; kept when requeued
+    state: r.StateName = "Queued"
+    reason: str = ""
+    queued_time: int = 0
+    time: int = 0
+    started_time: int = 0  # of the current attempt, by the worker's clock; 0: not yet
+    worker: str = ""
+    attempt: int = 0  # never goes down while the job is known: it is the fencing token
+    losses: int = 0  # attempts that ended in worker loss since it was last submitted
+    namespaces: tuple[str, ...] = ()
+    definition: bytes = b""  # empty once finished: it is read back from the journal
+    needs: r.Needs = NO_NEEDS
+    tags: bytes = b""
+    requirements: bytes = b""
+    control: bytes = b""
+    run_ms_max: int = 0
+    debug: bool = False
+    build_lines: int = 0  # logged by earlier attempts of this submission
+    run_lines: int = 0
+    definition_at: int = 0  # where the journal keeps them; 0: not known (yet)
+    result_at: int = 0
 
     @property
     def live(self) -> bool:
@@ -137,7 +117,7 @@ class Jobs:
         # Called with a job's id before anything of it changes; for a walk (core/walk.py).
         self.before_change: Callable[[str], None] | None = None
         self.on_place: Callable[[r.Record, int], None] | None = None
-        self.lines = Lines()  # the waiting ones, by what they need
+        self.lines: Lines = Lines()  # the waiting ones, by what they need
         self.holders: dict[str, Job] = {}  # namespace (not "_") -> the live job that holds it
         self.orphans: dict[str, Job] = {}  # live jobs that no namespace holds any more
         self.ended: deque[tuple[int, str]] = deque()  # (time, job), oldest first, not archived
@@ -158,6 +138,24 @@ class Jobs:
         if self.before_change is not None:
             self.before_change(record.job)
         self._interpreters[type(record)](record)
+
+    def begin_replay(self) -> None:
+        """Until ``end_replay``, nobody stands in line: most of what was submitted has ended
+        since, and a start is as long as this is slow."""
+        self.lines = NoLines()
+
+    def end_replay(self) -> None:
+        self.lines = Lines()
+        waiting = [job for job in self.by_id.values() if job.state == "Queued"]
+        for job in sorted(waiting, key=lambda job: job.sequence):
+            self.lines.add(job.needs, job.sequence, job.id)
+
+    def replay(self, record: r.Record, at: int) -> None:
+        """``apply`` and ``place`` in one, for a record that is read back."""
+        kind = type(record)
+        self._interpreters[kind](record)
+        if kind in _PLACED:
+            self.place(record, at)
 
     def get(self, job_id: str) -> Job | None:
         """The job, to decide about; one from the archive is taken out of it."""
@@ -190,7 +188,7 @@ class Jobs:
         kind = type(record)
         if kind is r.Submitted or (kind is r.KeptJob and record.definition):  # type: ignore[union-attr]
             job.definition_at = at
-        elif kind is r.Finished:
+        elif kind is r.Finished and not job.live:  # else it was submitted again meanwhile
             job.result_at = at
 
     def put_away(self, before_ms: int, most: int) -> int:
@@ -402,16 +400,22 @@ class Jobs:
         self.lines.add(job.needs, job.sequence, job.id)
 
     def _hold(self, job: Job, namespace: str) -> None:
-        job.namespaces = tuple(sorted({*job.namespaces, namespace}))
-        self.orphans.pop(job.id, None)
+        if namespace == DEFAULT_NAMESPACE and not job.namespaces:
+            job.namespaces = _DEFAULT_ONLY
+        else:
+            job.namespaces = tuple(sorted({*job.namespaces, namespace}))
+        if self.orphans:
+            self.orphans.pop(job.id, None)
         if namespace != DEFAULT_NAMESPACE:
             self.holders[namespace] = job
 
     def _end(self, job: Job) -> None:
-        for namespace in job.namespaces:
-            if self.holders.get(namespace) is job:
-                del self.holders[namespace]
-        self.orphans.pop(job.id, None)
+        if job.namespaces is not _DEFAULT_ONLY:
+            for namespace in job.namespaces:
+                if self.holders.get(namespace) is job:
+                    del self.holders[namespace]
+        if self.orphans:
+            self.orphans.pop(job.id, None)
         job.definition = b""
         job.control = b""
         job.needs = NO_NEEDS
@@ -421,12 +425,26 @@ class Jobs:
 def _describe(job: Job, record: r.Submitted | r.KeptJob) -> None:
     """What the submitter said of the job."""
     job.definition = record.definition
-    job.needs = record.needs
+    job.needs = _shared(record.needs)
     job.tags = record.tags
     job.requirements = record.requirements
     job.control = record.control
     job.run_ms_max = record.run_ms_max
     job.debug = record.debug
+
+
+_needs: dict[r.Needs, r.Needs] = {}
+_NEEDS_SHARED_MAX = 1_000
+
+
+def _shared(needs: r.Needs) -> r.Needs:
+    """One object for equal needs: jobs have few different ones, and each costs 100 bytes."""
+    known = _needs.get(needs)
+    if known is None:
+        if len(_needs) >= _NEEDS_SHARED_MAX:
+            _needs.clear()
+        known = _needs[needs] = needs
+    return known
 
 
 def _raw(text: bytes) -> Any:

@@ -61,3 +61,13 @@ class Lines:
         for needs, line in self._lines.items():
             for sequence, job in line.jobs.items():
                 yield needs, sequence, job
+
+
+class NoLines(Lines):
+    """Nobody stands here; for replay, when it is not known yet who will still wait at its end."""
+
+    def add(self, needs: Needs, sequence: int, job: str) -> None:
+        pass
+
+    def remove(self, needs: Needs, sequence: int) -> None:
+        pass

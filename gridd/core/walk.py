@@ -7,7 +7,7 @@ Together they are the state at the moment when the walk began.
 
 from collections.abc import Iterator
 
-from msgspec.structs import replace
+from msgspec import structs
 
 from gridd.core.archive import SHARDS, id_of, key_of, unpack
 from gridd.core.jobs import Job, Jobs
@@ -85,13 +85,13 @@ class Walk:
         if kept is None:
             return
         if type(record) is Submitted and not kept.definition_at:
-            self._early[record.job] = replace(kept, definition_at=at)
+            self._early[record.job] = structs.replace(kept, definition_at=at)
         elif (
             type(record) is Finished
             and not kept.result_at
             and (kept.time, kept.reason) == (record.time, record.reason)
         ):
-            self._early[record.job] = replace(kept, result_at=at)
+            self._early[record.job] = structs.replace(kept, result_at=at)
 
     def _unpacked(self, job_id: str, entry: bytes) -> KeptJob:
         job = Job(job_id)

@@ -36,7 +36,7 @@ def test_an_entry_says_what_the_job_said(members):
     job = ended(**members)
     back = Job(job.id)
     unpack(pack(job), back)
-    for member in Job.__slots__:
+    for member in Job.__struct_fields__:
         if member == "sequence":
             assert back.sequence == job.sequence % 2**32
         else:
