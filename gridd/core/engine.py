@@ -58,16 +58,22 @@ class Engine(ClientSide, WorkerSide):
         """Change durable state, as on replay."""
         self.jobs.apply(record)
 
+    def expect_workers(self, now_ms: int) -> None:
+        """After replay: those who ran jobs may come back with them. Decides nothing, so that an
+        engine can be looked at before it is started (``start`` does this too)."""
+        for job in self.jobs.by_id.values():
+            if job.state == "Running" and job.id not in self.logs:
+                session = self.sessions.expect(job.worker, now_ms)
+                session.take(job.id, job.attempt, job.needs)
+                self.logs[job.id] = JobLog(job.build_lines, job.run_lines)
+
     def start(self, now_ms: int) -> list[fx.Effect]:
         """After replay, once: jobs that ran are leased for a full term from now."""
         self._now = now_ms
         out: list[fx.Effect] = []
         self._out = out
-        for job in self.jobs.by_id.values():
-            if job.state == "Running":
-                session = self.sessions.expect(job.worker, now_ms)
-                session.take(job.id, job.attempt, job.needs)
-                self.logs[job.id] = JobLog(job.build_lines, job.run_lines)
+        self.expect_workers(now_ms)
+        self.renew(now_ms)
         for session in self.sessions.by_worker.values():
             self.alarms.set(now_ms + self.settings.lease_ms, "lease", session.worker)
         for orphan in list(self.jobs.orphans.values()):

@@ -84,7 +84,7 @@ class Walk:
         kept = self._early.get(record.job)
         if kept is None:
             return
-        if type(record) is Submitted and not kept.definition_at:
+        if type(record) is Submitted and kept.queued_time == record.time:
             self._early[record.job] = structs.replace(kept, definition_at=at)
         elif (
             type(record) is Finished
