@@ -579,19 +579,6 @@ async def test_a_server_that_is_not_there_yet(
     assert caplog.text.count("no connection") == 1
 
 
-async def test_a_server_of_another_protocol_is_told_plainly(
-    server: StandIn, start: Start, caplog: pytest.LogCaptureFixture
-) -> None:
-    await server.stop()
-    server.subprotocols = ()
-    await server.start()
-    worker = start()
-    await until(lambda: "upstream's protocol" in caplog.text, _poll(), lambda: caplog.text)
-    assert len(server.sessions) == 1
-    worker.agent.stop()  # a long delay does not keep it from leaving
-    await worker.ends()
-
-
 async def test_a_worker_that_was_replaced_does_not_fight_back(
     server: StandIn, start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -11,8 +11,9 @@ import logging
 import random
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
+from typing import Protocol
 from urllib.parse import quote, urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -20,17 +21,24 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.frames import Close
 from websockets.typing import Subprotocol
 
-from gridd_protocol.codec import Codec
-from gridd_protocol.limits import FRAME_BYTES_MAX, OUTBOX_STALL_MS
-from gridd_protocol.messages import SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK
+from gridd_protocol.codec import Codec, Decoded
+from gridd_protocol.limits import OUTBOX_STALL_MS
+from gridd_protocol.messages import (
+    SUBPROTOCOL_JSON,
+    SUBPROTOCOL_MSGPACK,
+    FromWorker,
+    ToWorker,
+)
 from gridd_worker.conversation import Action, Conversation, Welcomed
+from gridd_worker.upstream import UpstreamDialect
 
 OPEN_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 2.0
 SEND_TIMEOUT_S = OUTBOX_STALL_MS / 1000  # one write may wait this long for a server
 DELAY_FIRST_S = 0.5
 DELAY_MAX_S = 10.0
-DELAY_SLOW_S = 60.0  # when trying soon can't help: another worker has our id, an upstream server
+DELAY_SLOW_S = 60.0  # when trying soon can't help: another worker has our id
+SERVER_FRAME_BYTES_MAX = 64 << 20  # upstream's server shows a whole queue in one frame
 FRAMES_AHEAD_MAX = 16  # received and not yet looked at; beyond it the server is not read
 
 _log = logging.getLogger("gridd_worker")
@@ -42,7 +50,6 @@ class End(Enum):
     FAILED = "failed"
     GOING_AWAY = "going away"  # the server said so: it will be back soon
     REPLACED = "replaced"
-    FOREIGN = "foreign"  # a server of another protocol
 
 
 class Delays:
@@ -57,7 +64,7 @@ class Delays:
         self._failures = 0
 
     def after(self, end: End) -> float:
-        if end in (End.REPLACED, End.FOREIGN):
+        if end is End.REPLACED:
             return self._spread(DELAY_SLOW_S)
         self._failures += 1
         if self._failures == 1:
@@ -74,6 +81,47 @@ def worker_url(api_address: str, queue: str) -> str:
     parts = urlsplit(api_address)
     scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
     return f"{scheme}://{parts.netloc}{parts.path.rstrip('/')}/q/{quote(queue, safe='')}/worker"
+
+
+class Wire(Protocol):
+    """What stands between messages and frames. ``take`` gives frames that it owes by itself, and
+    ``tick`` messages that time brings, at ``due``."""
+
+    def encode(
+        self, messages: list[FromWorker], now_ms: int, wall_ms: int
+    ) -> Sequence[str | bytes]: ...
+
+    def take(self) -> Sequence[str | bytes]: ...
+
+    def due(self) -> int | None: ...
+
+    def tick(self, now_ms: int, wall_ms: int) -> list[ToWorker]: ...
+
+    def decode(self, data: str | bytes, now_ms: int, wall_ms: int) -> Decoded[ToWorker]: ...
+
+
+class Native:
+    """gridd's own protocol: a frame is its messages."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+
+    def encode(
+        self, messages: list[FromWorker], now_ms: int, wall_ms: int
+    ) -> Sequence[str | bytes]:
+        return (self._codec.encode(messages),)
+
+    def take(self) -> Sequence[str | bytes]:
+        return ()
+
+    def due(self) -> int | None:
+        return None
+
+    def tick(self, now_ms: int, wall_ms: int) -> list[ToWorker]:
+        return []
+
+    def decode(self, data: str | bytes, now_ms: int, wall_ms: int) -> Decoded[ToWorker]:
+        return self._codec.decode_to_worker(data)
 
 
 class Connection:
@@ -97,6 +145,8 @@ class Connection:
         self._tls = tls
         self._user_agent = user_agent
         self._delays = delays or Delays()
+        self._dialect = UpstreamDialect()
+        self._tongue = ""
         self._work = asyncio.Event()  # something may be owed to the server
         self._leaving = asyncio.Event()
         self._lost_at: float | None = None
@@ -138,30 +188,29 @@ class Connection:
                 open_timeout=OPEN_TIMEOUT_S,
                 close_timeout=CLOSE_TIMEOUT_S,
                 ping_interval=None,  # the conversation has its own heartbeat
-                max_size=FRAME_BYTES_MAX,
+                max_size=SERVER_FRAME_BYTES_MAX,
                 max_queue=FRAMES_AHEAD_MAX,
             )
         except (OSError, EOFError, WebSocketException, ImportError) as error:  # a socks proxy
             return End.FAILED, _sentence(error)
         try:
-            if socket.subprotocol is None:
-                return End.FOREIGN, (
-                    "the server speaks neither of gridd's worker protocols; upstream's protocol "
-                    "comes in a later version"
-                )
-            return await self._converse(socket, Codec(socket.subprotocol))
+            if socket.subprotocol is None:  # it knows neither of ours: upstream's server
+                self._dialect.opened()
+                self._tongue = " (upstream's protocol)"
+                return await self._converse(socket, self._dialect)
+            return await self._converse(socket, Native(Codec(socket.subprotocol)))
         finally:
             self._conversation.closed()
             await socket.close()
 
-    async def _converse(self, socket: ClientConnection, codec: Codec) -> tuple[End, str]:
+    async def _converse(self, socket: ClientConnection, wire: Wire) -> tuple[End, str]:
         self._conversation.opened(_now_ms())
         self._work.set()
-        sender = asyncio.create_task(self._send_all(socket, codec), name="gridd-worker sender")
+        sender = asyncio.create_task(self._send_all(socket, wire), name="gridd-worker sender")
         try:
             with contextlib.suppress(ConnectionClosed):
                 async for data in socket:
-                    self._on_frame(data, codec)
+                    self._on_frame(data, wire)
         finally:
             sender.cancel()
             (failure,) = await asyncio.gather(sender, return_exceptions=True)
@@ -171,17 +220,20 @@ class Connection:
             raise failure  # ours to mend
         return _end_of(socket.protocol.close_rcvd)
 
-    def _on_frame(self, data: str | bytes, codec: Codec) -> None:
-        decoded = codec.decode_to_worker(data)
+    def _on_frame(self, data: str | bytes, wire: Wire) -> None:
+        decoded = wire.decode(data, _now_ms(), _wall_ms())
         for fault in decoded.errors:
             _log.warning("%s sent what can't be read: %s", self._url, fault.message)
-        for message in decoded.messages:
+        self._receive(decoded.messages)
+        self._work.set()
+
+    def _receive(self, messages: list[ToWorker]) -> None:
+        for message in messages:
             _log.debug("< %s", message)
             actions = self._conversation.receive(message, _now_ms())
             if actions:
                 self._before(actions)
                 self._act(actions)
-        self._work.set()
 
     def _before(self, actions: list[Action]) -> None:
         if isinstance(actions[0], Welcomed):
@@ -191,29 +243,35 @@ class Connection:
                     "connected to %s after %.1f s", self._url, time.monotonic() - self._lost_at
                 )
             else:
-                _log.info("connected to %s", self._url)
+                _log.info("connected to %s%s", self._url, self._tongue)
             self._lost_at, self._said_lost = None, False
 
     # --- the sender ---------------------------------------------------------------------
 
-    async def _send_all(self, socket: ClientConnection, codec: Codec) -> None:
+    async def _send_all(self, socket: ClientConnection, wire: Wire) -> None:
         """The only one that sends. Ends the connection by itself when the server is gone."""
         while not self._leaving.is_set():
             self._work.clear()
             now_ms = _now_ms()
-            frame = self._conversation.take(now_ms, time.time_ns() // 1_000_000)
+            if (due := wire.due()) is not None and due <= now_ms:
+                self._receive(wire.tick(now_ms, _wall_ms()))
+            frame = self._conversation.take(now_ms, _wall_ms())
+            for owed in wire.take():
+                await self._send(socket, owed)
             if frame:
                 if _log.isEnabledFor(logging.DEBUG):
                     for message in frame:
                         _log.debug("> %s", message)
-                await self._send(socket, codec.encode(frame))
+                for data in wire.encode(frame, now_ms, _wall_ms()):
+                    await self._send(socket, data)
             elif self._conversation.lost(now_ms):
                 socket.transport.abort()
                 raise _Lost("the server was silent for too long")
             else:
-                await self._pause(now_ms)
+                await self._pause(now_ms, wire.due())
         if frame := self._conversation.take(_now_ms()):
-            await self._send(socket, codec.encode(frame))
+            for data in wire.encode(frame, _now_ms(), _wall_ms()):
+                await self._send(socket, data)
         await socket.close(1000, "the worker leaves")
 
     async def _send(self, socket: ClientConnection, data: str | bytes) -> None:
@@ -224,10 +282,11 @@ class Connection:
             socket.transport.abort()
             raise _Lost(f"the server did not read for {SEND_TIMEOUT_S:.0f} s") from None
 
-    async def _pause(self, now_ms: int) -> None:
-        """Until there is work, or the time that the conversation names."""
+    async def _pause(self, now_ms: int, wire_due: int | None) -> None:
+        """Until there is work, or the time that the conversation or the wire names."""
         due = self._conversation.due(now_ms)
         assert due is not None  # it is online as long as there is a sender
+        due = due if wire_due is None else max(min(due, wire_due), now_ms)
         loop = asyncio.get_running_loop()
         # A ms more: a timer may ring early by the clock's fraction, and we would spin.
         alarm = loop.call_later((due - now_ms + 1) / 1000, self._work.set)
@@ -247,8 +306,6 @@ class Connection:
         self._said_lost = True
         if end is End.REPLACED:
             _log.error("%s: another worker uses the same id; give one of them --id", self._url)
-        elif end is End.FOREIGN:
-            _log.error("%s: %s", self._url, why)
         else:
             _log.warning("no connection to %s: %s; trying until there is one", self._url, why)
 
@@ -278,3 +335,7 @@ def _sentence(error: BaseException) -> str:
 
 def _now_ms() -> int:
     return time.monotonic_ns() // 1_000_000
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000

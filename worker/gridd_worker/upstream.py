@@ -1,0 +1,492 @@
+"""Upstream's worker protocol, spoken by our conversation: a dialect between the two.
+
+Upstream's server has no leases: it shows every worker all jobs (WIRE 2.6), and a worker claims one
+by saying ``Running``; of several claimants the server keeps the one whose id sorts first (3.6), and
+a job is cancelled by being absent from the next full state (3.4). This module turns that into what
+``conversation`` knows (welcome, push, acknowledged, cancel) and back, so that nothing else of the
+worker needs to know which server it serves.
+
+A claim may still be overtaken by a worker whose id sorts before ours, so a worker that others sort
+before waits a moment (``SETTLE_MS``) after it was named before it runs anything.
+
+Pure: no I/O, no clock. Better than upstream's own worker where its server allows it: the oldest
+job is claimed first, a job runs only after the server has named us as its runner, what does not
+fit is not claimed, and a result is sent until a state shows that it has arrived.
+"""
+
+import json
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from gridd_protocol.codec import Decoded
+from gridd_protocol.definitions import Checked, checked
+from gridd_protocol.errors import ErrorCode, ProtocolError
+from gridd_protocol.limits import (
+    HEARTBEAT_MS,
+    LEASE_MS,
+    LOG_BYTES_PER_JOB_MAX,
+    LOG_LINES_PER_JOB_MAX,
+)
+from gridd_protocol.messages import (
+    Acknowledged,
+    Cancel,
+    Credit,
+    Drain,
+    Finished,
+    FromWorker,
+    Heartbeat,
+    Hello,
+    Kept,
+    Log,
+    LogLine,
+    Push,
+    Release,
+    Resources,
+    ToWorker,
+    Welcome,
+)
+from gridd_protocol.names import is_job_id
+from gridd_protocol.units import format_duration
+
+SETTLE_MS = 500  # for another's claim, made at the same time as ours, to reach the server
+GONE_GRACE_MS = 6_000  # a job that the server no longer wants is looked at again after so long
+CONFIRM_MS = 10_000  # a claim that no state has confirmed by then is given up
+RESEND_MS = 5_000  # a result, or a claim, that no state shows is sent again
+REQUEST_MS = 2_000  # a definition that did not come is asked for again
+REGISTER_MS = 10_000  # as often as upstream's worker registers
+DEFINITIONS_KEPT = 200
+UNFIT_KEPT = 10_000
+UNFIT_MS = 3_600_000  # what did not fit is looked at again after so long: it costs a request
+RELEASED_MS = 30_000  # what we gave back: another worker's turn first
+ASKED_AT_ONCE = 20
+
+
+@dataclass(slots=True)
+class _Job:
+    """One that we have claimed."""
+
+    attempt: int
+    claimed_ms: int
+    claimed_wall_ms: int
+    named_ms: int | None = None  # since when the server names us
+    pushed: bool = False  # the server named us, and the conversation has it
+    said_ms: int = 0  # when Running or Finished was last sent
+    gone_ms: int | None = None  # since when the server seems not to want it from us
+    lines: int = 0  # log lines sent, over all steps
+    build: deque[LogLine] = field(default_factory=deque)
+    run: deque[LogLine] = field(default_factory=deque)
+    logged_bytes: int = 0
+    ending: dict[str, Any] | None = None  # the Finished state change, until a state shows it
+
+
+class _Seen(msgspec.Struct):
+    """What we read of a job in the server's state."""
+
+    state: str
+    worker: str = ""
+    queued_time: float = msgspec.field(name="queuedTime", default=0)
+
+
+class _State(msgspec.Struct):
+    jobs: dict[str, _Seen]
+
+
+class _StatePayload(msgspec.Struct):
+    state: _State
+
+
+class _Frame(msgspec.Struct):
+    type: str
+    payload: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class _Worker(msgspec.Struct):
+    id: str
+
+
+class _Workers(msgspec.Struct):
+    workers: list[_Worker]
+
+
+class _Definitions(msgspec.Struct):
+    definitions: dict[str, msgspec.Raw]
+
+
+class _OneJob(msgspec.Struct):
+    job: str = msgspec.field(name="jobId")
+
+
+_read_frame = msgspec.json.Decoder(_Frame).decode
+
+
+class UpstreamDialect:
+    """One queue's. It lives as long as the worker; ``opened`` begins a connection."""
+
+    def __init__(self) -> None:
+        self._worker = ""
+        self._resources = Resources()
+        self._registration: dict[str, Any] = {}
+        self._credit = 0
+        self._jobs: dict[str, _Job] = {}
+        self._seen: dict[str, _Seen] = {}
+        self._rivals: set[str] = set()  # other workers of the queue
+        self._complete = False  # a full state has come on this connection
+        self._definitions: OrderedDict[str, tuple[str, Checked]] = OrderedDict()
+        self._asked: dict[str, int] = {}  # job -> when its definition was asked for
+        self._unfit: OrderedDict[str, int] = OrderedDict()  # not for us until then, in ms
+        self._attempts = 0
+        self._registered_ms = 0
+        self._greeting = False  # hello was said, and no welcome has answered it
+        self._owed: list[str] = []  # frames to be sent
+        self._heard: list[ToWorker] = []  # messages to be handed on with the next frame
+
+    def opened(self) -> None:
+        self._seen.clear()
+        self._rivals.clear()
+        self._asked.clear()
+        self._owed.clear()
+        self._heard.clear()
+        self._complete = False
+        self._greeting = False
+
+    # --- out ----------------------------------------------------------------------------
+
+    def encode(self, messages: Iterable[FromWorker], now_ms: int, wall_ms: int) -> list[str]:
+        """The frames that say ``messages``; those that the dialect owes come with them."""
+        for message in messages:
+            self._say(message, now_ms, wall_ms)
+        return self.take()
+
+    def take(self) -> list[str]:
+        """Frames that are owed now."""
+        owed, self._owed = self._owed, []
+        return owed
+
+    def _say(self, message: FromWorker, now_ms: int, wall_ms: int) -> None:
+        match message:
+            case Hello():
+                self._on_hello(message, now_ms, wall_ms)
+            case Credit(jobs):
+                self._credit = jobs
+            case Log():
+                self._on_log(message)
+            case Finished():
+                self._on_finished(message, now_ms, wall_ms)
+            case Release(job, attempt):
+                self._on_release(job, attempt, now_ms, wall_ms)
+            case Drain():
+                self._credit = 0
+            case Heartbeat():
+                self._owed.append("PING")
+                if now_ms - self._registered_ms >= REGISTER_MS:
+                    self._register(now_ms)
+
+    def _on_hello(self, hello: Hello, now_ms: int, wall_ms: int) -> None:
+        self._worker, self._credit = hello.worker, hello.credit
+        self._resources = hello.resources
+        self._registration = {
+            "time": wall_ms,
+            "version": hello.version,
+            "id": hello.worker,
+            "cpus": max(int(hello.resources.cpus), 1),
+            "gpus": hello.resources.gpus,
+            "maxJobDuration": format_duration(hello.resources.max_duration),
+        }
+        self._register(now_ms)
+        running = {held.job: held.attempt for held in hello.running}
+        for job in [job for job in self._jobs if job not in running]:
+            del self._jobs[job]  # it never came to run, or was settled
+        for job, attempt in running.items():
+            known = self._jobs.get(job)
+            if known is None or known.attempt != attempt:  # left by an earlier process
+                self._attempts = max(self._attempts, attempt)
+                self._jobs[job] = known = _Job(attempt, now_ms, wall_ms, pushed=True)
+            self._claim(job, known, now_ms)
+        self._greeting = True
+
+    def _register(self, now_ms: int) -> None:
+        self._registered_ms = now_ms
+        self._owe("WorkerRegistration", self._registration)
+
+    def _claim(self, job: str, known: _Job, now_ms: int) -> None:
+        known.said_ms = now_ms
+        value = {"type": "Running", "worker": self._worker, "time": known.claimed_wall_ms}
+        self._change(job, "Running", value)
+
+    def _on_log(self, log: Log) -> None:
+        known = self._jobs.get(log.job)
+        if known is None or known.attempt != log.attempt:
+            return
+        known.lines = max(known.lines, log.cursor + len(log.lines))
+        kept = known.run if log.step == "Running" else known.build
+        for line in log.lines:
+            known.logged_bytes += len(line.text)
+            kept.append(line)
+        while known.logged_bytes > LOG_BYTES_PER_JOB_MAX or len(kept) > LOG_LINES_PER_JOB_MAX:
+            if not kept:
+                break
+            known.logged_bytes -= len(kept.popleft().text)
+        lines = [_wire(line) for line in log.lines]
+        self._owe("JobStatusLogs", {"jobId": log.job, "step": log.step, "logs": lines})
+
+    def _on_finished(self, message: Finished, now_ms: int, wall_ms: int) -> None:
+        known = self._jobs.get(message.job)
+        if known is None or known.attempt != message.attempt:
+            return
+        if known.ending is None:
+            result = json.loads(message.result)
+            printed = known.run or (known.build if message.reason == "Error" else [])
+            result["logs"] = [*(_wire(line) for line in printed), *result.get("logs", [])]
+            result.setdefault("isTimedOut", False)
+            result.setdefault("outputs", {})
+            known.ending = {
+                "type": "Finished",
+                "reason": message.reason,
+                "worker": self._worker,
+                "time": wall_ms,
+                "result": result,
+            }
+        self._finish(message.job, known, now_ms)
+
+    def _finish(self, job: str, known: _Job, now_ms: int) -> None:
+        assert known.ending is not None
+        known.said_ms = now_ms
+        known.gone_ms = None
+        self._change(job, "Finished", known.ending)
+
+    def _on_release(self, job: str, attempt: int, now_ms: int, wall_ms: int) -> None:
+        """Upstream has no giving back; saying that we lost it queues it again."""
+        known = self._jobs.get(job)
+        if known is not None and known.attempt == attempt:
+            value = {"type": "Finished", "reason": "WorkerLost", "worker": self._worker}
+            self._change(job, "Finished", {**value, "time": wall_ms})
+            self._leave_alone(job, now_ms + RELEASED_MS)
+            del self._jobs[job]
+        self._heard.append(Acknowledged(job, attempt))
+
+    def _change(self, job: str, state: str, value: dict[str, Any]) -> None:
+        change = {"tag": self._worker, "state": state, "job": job, "value": value}
+        self._owe("StateChange", change)
+
+    def _owe(self, kind: str, payload: dict[str, Any]) -> None:
+        self._owed.append(msgspec.json.encode({"type": kind, "payload": payload}).decode())
+
+    # --- in -----------------------------------------------------------------------------
+
+    def decode(self, data: str | bytes, now_ms: int, wall_ms: int) -> Decoded[ToWorker]:
+        """What the frame, and the time that has passed, mean to the conversation."""
+        errors: list[ProtocolError] = []
+        messages: list[ToWorker] = []
+        try:
+            self._read(data, now_ms)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            errors.append(
+                ProtocolError(ErrorCode.BAD_FRAME, f"not a message of upstream's: {error}")
+            )
+        if self._greeting:
+            self._greeting = False
+            messages.append(self._welcome(wall_ms))
+        return Decoded(messages + self.tick(now_ms, wall_ms), errors)
+
+    def due(self) -> int | None:
+        """When ``tick`` is to be called, in ms, if no frame comes before; ``None``: need not be."""
+        named = (
+            known.named_ms for known in self._jobs.values() if known.named_ms and not known.pushed
+        )
+        first = min(named, default=None)
+        return None if first is None else first + SETTLE_MS
+
+    def tick(self, now_ms: int, wall_ms: int) -> list[ToWorker]:
+        """What the state, as known, means to the conversation by now."""
+        if self._complete:
+            self._look_at_ours(now_ms)
+            self._claim_more(now_ms, wall_ms)
+        heard, self._heard = self._heard, []
+        return heard
+
+    def _welcome(self, wall_ms: int) -> Welcome:
+        kept = [Kept(job, known.attempt, known.lines) for job, known in self._jobs.items()]
+        return Welcome(
+            queue="", time=wall_ms, lease_ms=LEASE_MS, heartbeat_ms=HEARTBEAT_MS, kept=kept
+        )
+
+    def _read(self, data: str | bytes, now_ms: int) -> None:
+        if isinstance(data, str) and data.startswith("PONG"):
+            self._heard.append(Heartbeat())
+            if data.removeprefix("PONG").strip() not in ("", self._worker) and self._registration:
+                self._register(now_ms)
+            return
+        if not data or data[:1] not in ("{", b"{"):
+            return  # upstream's peers ignore such, and so do we
+        frame = _read_frame(data)
+        match frame.type:
+            case "JobStates":
+                self._seen = _known(frame.payload)
+                self._complete = True
+            case "JobStateUpdates":
+                self._seen.update(_known(frame.payload))
+            case "Workers":
+                listed = msgspec.json.decode(frame.payload, type=_Workers).workers
+                self._rivals = {worker.id for worker in listed} - {self._worker}
+            case "BroadcastJobDefinitions":
+                self._on_definitions(frame.payload, now_ms)
+            case "ClearJobCache":
+                job = msgspec.json.decode(frame.payload, type=_OneJob).job
+                self._seen.pop(job, None)
+                self._definitions.pop(job, None)
+            case "StatusRequest":
+                self._owe("WorkerStatusResponse", {**self._registration, "queue": {}})
+
+    def _on_definitions(self, payload: msgspec.Raw, now_ms: int) -> None:
+        texts = msgspec.json.decode(payload, type=_Definitions).definitions
+        for job, raw in texts.items():
+            self._asked.pop(job, None)
+            try:
+                found = checked(bytes(raw))
+            except ProtocolError:
+                self._leave_alone(job, now_ms + UNFIT_MS)
+                continue
+            # Upstream believes the id that a client names; whoever names one twice gets no run.
+            if found.id != job or not self._fits(found):
+                self._leave_alone(job, now_ms + UNFIT_MS)
+                continue
+            self._definitions[job] = (bytes(raw).decode(), found)
+            while len(self._definitions) > DEFINITIONS_KEPT:
+                self._definitions.popitem(last=False)
+
+    def _fits(self, found: Checked) -> bool:
+        has = self._resources
+        return (
+            found.kind in has.runs
+            and found.cpus <= has.cpus
+            and found.gpus <= has.gpus
+            and (not has.memory or found.memory <= has.memory)
+            and found.required_duration <= has.max_duration
+            and set(found.tags) <= set(has.tags)
+        )
+
+    def _leave_alone(self, job: str, until_ms: int) -> None:
+        self._unfit[job] = until_ms
+        while len(self._unfit) > UNFIT_KEPT:
+            self._unfit.popitem(last=False)
+
+    # --- what a state means for ours --------------------------------------------------------
+
+    def _look_at_ours(self, now_ms: int) -> None:
+        for job, known in list(self._jobs.items()):
+            seen = self._seen.get(job)
+            if seen is None or seen.state == "Finished":
+                self._on_unwanted(job, known, now_ms)
+            elif seen.state == "Running" and seen.worker == self._worker:
+                self._on_ours(job, known, now_ms)
+            elif seen.state == "Running" and not preferred(self._worker, seen.worker):
+                self._on_unwanted(job, known, now_ms)
+            else:  # it waits there, or another claims it that must give way to us
+                self._say_again(job, known, now_ms)
+
+    def _on_ours(self, job: str, known: _Job, now_ms: int) -> None:
+        known.gone_ms = None
+        if known.ending is not None:
+            self._say_again(job, known, now_ms)
+        elif not known.pushed:
+            if known.named_ms is None:
+                known.named_ms = now_ms
+            overtakers = any(preferred(rival, self._worker) for rival in self._rivals)
+            if overtakers and now_ms - known.named_ms < SETTLE_MS:
+                return
+            definition = self._definitions.get(job)
+            if definition is None:
+                del self._jobs[job]
+                return
+            known.pushed = True
+            queued = int(self._seen[job].queued_time)
+            self._heard.append(Push(job, known.attempt, definition[0], queued))
+
+    def _on_unwanted(self, job: str, known: _Job, now_ms: int) -> None:
+        """Gone from the server's view, ended there, or another's."""
+        if known.ending is not None:
+            del self._jobs[job]
+            self._heard.append(Acknowledged(job, known.attempt))
+        elif not known.pushed:
+            del self._jobs[job]  # the claim was lost
+        elif known.gone_ms is None:
+            known.gone_ms = now_ms
+        elif now_ms - known.gone_ms >= GONE_GRACE_MS:
+            del self._jobs[job]
+            self._heard.append(Cancel(job, known.attempt))
+
+    def _say_again(self, job: str, known: _Job, now_ms: int) -> None:
+        known.gone_ms = None
+        known.named_ms = None
+        if not known.pushed and now_ms - known.claimed_ms >= CONFIRM_MS:
+            del self._jobs[job]
+        elif now_ms - known.said_ms >= RESEND_MS:
+            if known.ending is not None:
+                self._finish(job, known, now_ms)
+            else:
+                self._claim(job, known, now_ms)
+
+    # --- claiming ---------------------------------------------------------------------------
+
+    def _claim_more(self, now_ms: int, wall_ms: int) -> None:
+        """Oldest first (upstream's worker takes the newest, D36)."""
+        active = sum(1 for known in self._jobs.values() if known.ending is None)
+        free = self._credit - active
+        if free <= 0:
+            return
+        waiting = sorted(
+            (job for job, seen in self._seen.items() if self._is_for_us(job, seen, now_ms)),
+            key=lambda job: self._seen[job].queued_time,
+        )
+        wanted: list[str] = []
+        for job in waiting:
+            if free <= 0 or len(wanted) >= ASKED_AT_ONCE:
+                break
+            if job in self._definitions:
+                self._attempts += 1
+                known = self._jobs[job] = _Job(self._attempts, now_ms, wall_ms)
+                self._claim(job, known, now_ms)
+                free -= 1
+            elif now_ms - self._asked.get(job, -REQUEST_MS) >= REQUEST_MS:
+                self._asked[job] = now_ms
+                wanted.append(job)
+        if wanted:
+            self._owe("RequestJobDefinitions", {"jobIds": wanted})
+
+    def _is_for_us(self, job: str, seen: _Seen, now_ms: int) -> bool:
+        return (
+            seen.state == "Queued"
+            and job not in self._jobs
+            and self._unfit.get(job, 0) <= now_ms
+            and is_job_id(job)
+        )
+
+
+def _known(payload: msgspec.Raw) -> dict[str, _Seen]:
+    return msgspec.json.decode(payload, type=_StatePayload).state.jobs
+
+
+def _wire(line: LogLine) -> list[str | int | bool]:
+    return [line.text, line.time, True] if line.stderr else [line.text, line.time]
+
+
+# JavaScript's localeCompare for printable ASCII, as WIRE 3.6 found it: punctuation, then digits,
+# then letters, a letter and its capital alike.
+_ORDER = " _-,;:!?.'\"()[]{}@*/\\&#%`^+<=>|~$0123456789"
+_RANKS = {character: rank for rank, character in enumerate(_ORDER)}
+for _number, _letter in enumerate("abcdefghijklmnopqrstuvwxyz"):
+    _RANKS[_letter] = _RANKS[_letter.upper()] = len(_ORDER) + _number
+
+
+def preferred(one: str, other: str) -> bool:
+    """Of two claimants, does ``one`` win? The id that sorts first does; of equals, the second."""
+    return _sort_key(one) < _sort_key(other)
+
+
+def _sort_key(worker: str) -> tuple[list[int], list[bool]]:
+    ranks = [_RANKS.get(character, len(_RANKS) + ord(character)) for character in worker]
+    return ranks, [character.isupper() for character in worker]
