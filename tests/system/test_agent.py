@@ -410,15 +410,29 @@ async def test_a_fault_of_the_runtime_is_an_error_and_not_the_end(
 
 
 @pytest.mark.parametrize(
-    ("asked", "ceiling_ms", "limit_ms"), [(0, 9_000, 9_000), (2_000, 9_000, 2_000), (99_000, 5, 5)]
+    ("asked", "defined", "ceiling_ms", "limit_ms"),
+    [
+        (0, {}, 9_000, 9_000),
+        (2_000, {}, 9_000, 2_000),
+        (99_000, {}, 5, 5),
+        (2_000, {"maxDuration": "1s"}, 9_000, 1_000),
+        (2_000, {"maxDuration": "3s"}, 9_000, 2_000),
+        (0, {"maxDuration": "1s"}, 9_000, 1_000),
+    ],
 )
-async def test_the_time_limit_is_the_smaller_one(
-    server: StandIn, start: Start, asked: int, ceiling_ms: int, limit_ms: int
+async def test_the_time_limit_is_the_smallest_one(
+    server: StandIn,
+    start: Start,
+    asked: int,
+    defined: dict[str, str],
+    ceiling_ms: int,
+    limit_ms: int,
 ) -> None:
     worker = start(max_job_duration_ms=ceiling_ms)
     session = await server.welcome()
-    await session.send(Push(push().job, 1, define(), max_duration=asked))
-    run = await worker.runtime.run(push().job)
+    job = push(**defined).job
+    await session.send(Push(job, 1, define(**defined), max_duration=asked))
+    run = await worker.runtime.run(job)
     assert run.task.allowance.run_ms_max == limit_ms
 
 

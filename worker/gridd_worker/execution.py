@@ -42,8 +42,9 @@ class Order:
 
     @property
     def run_ms_max(self) -> int:
-        asked = self.push.max_duration or self.checked.max_duration
-        return min(asked, self.duration_ms_max) if asked > 0 else self.duration_ms_max
+        """The least of the submitter's, the definition's and the owner's; 0 is none."""
+        asked = (self.push.max_duration, self.checked.max_duration, self.duration_ms_max)
+        return min(bound for bound in asked if bound > 0)
 
 
 @dataclass(frozen=True, slots=True)
