@@ -58,10 +58,6 @@ class Committer:
         self.appends = 0
         self.records = 0
 
-    @property
-    def healthy(self) -> bool:
-        return self._error is None
-
     def take(self, queue: str, effects: list[Effect]) -> None:
         """Let ``effects`` out in order, each as soon as all records before it are durable."""
         if self._error is not None:

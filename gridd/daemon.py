@@ -19,9 +19,10 @@ from gridd.committer import Committer
 from gridd.core import effects as fx
 from gridd.core import events as ev
 from gridd.core.engine import Engine
+from gridd.core.explain import Explanation, explain
 from gridd.core.jobs import Job
 from gridd.core.logs import LogBuffer, StoredLogs
-from gridd.core.records import Record
+from gridd.core.records import Expired, Record
 from gridd.core.settings import Settings
 from gridd.grid import Change, Grid, LogPage
 from gridd.journal.base import Journal, JournalError, Position, WriteFailed
@@ -59,7 +60,7 @@ def _reading(
     """A read that was overtaken by a failed write is done again, once, on what is durable."""
 
     @functools.wraps(read)
-    async def read_durable(daemon: "Daemon", *args: P.args, **kwargs: P.kwargs) -> T:
+    async def read_durable(daemon: "Daemon", /, *args: P.args, **kwargs: P.kwargs) -> T:
         await daemon.readable()
         try:
             return await read(daemon, *args, **kwargs)
@@ -84,8 +85,9 @@ class Daemon(Grid):
         self._journal = journal
         self._frames = frames
         found = recover(journal, self.settings)
+        self._recovered: Recovered | None = found
         self.replayed = found.records
-        self._recovered: dict[str, Engine] = found.engines
+        self._expired = found.expired
         self.clock = clock(found.newest_ms)
         self._rooms: dict[str, Room] = {}
         self._replies: dict[int, Callable[[fx.Outcome | ProtocolError], None]] = {}
@@ -102,20 +104,25 @@ class Daemon(Grid):
     def start(self) -> None:
         """Bring the recovered queues to life. ``failed`` gets the error that ends the daemon."""
         self.failed = asyncio.get_running_loop().create_future()
+        assert self._recovered is not None, "started twice"
         self._show(self._recovered)
-        self._recovered = {}
+        self._recovered = None
         self._begin()
         self._looked_ms = self.clock.now_ms()
         self._look()
 
-    def _show(self, engines: dict[str, Engine]) -> None:
-        """Let readers see ``engines``, which hold what is durable."""
+    def _show(self, found: Recovered) -> None:
+        """Let readers see what was found on the disk."""
         for room in self._rooms.values():
             room.close(_TRY_AGAIN_LATER, "the journal was read again")
         self._committer = Committer(
             self._journal, self._carry_out, self._located, self._append_failed
         )
-        self._rooms = {queue: self._new_room(engine) for queue, engine in engines.items()}
+        self._rooms = {queue: self._new_room(engine) for queue, engine in found.engines.items()}
+        for engine in found.engines.values():
+            engine.expect_workers(self.clock.now_ms())
+        self._expired = found.expired
+        self.replayed = found.records
         self._readable.set()
 
     def _begin(self) -> None:
@@ -131,6 +138,7 @@ class Daemon(Grid):
             step=self.step,
             read_definition=self._definition_at,
             now_ms=self.clock.now_ms,
+            retention_ms=self.settings.retention_ms,
             records_before=self.replayed,
         )
         self._upkeep = asyncio.get_running_loop().create_task(upkeep.run())
@@ -169,7 +177,10 @@ class Daemon(Grid):
         await self._committer.close()
         if self.trouble is None:
             engines = [room.engine for room in self._rooms.values()]
-            await asyncio.to_thread(write_snapshot, self._journal, engines)
+            try:
+                await asyncio.to_thread(write_snapshot, self._journal, engines)
+            except JournalError as error:  # the journal is enough; the next start takes longer
+                log.warning("%s", error)
 
     # --- events in, effects out -------------------------------------------------------
 
@@ -215,7 +226,9 @@ class Daemon(Grid):
             client.send(workers)
             client.send(jobs)
             room.clients[peer] = client
+            del room.arriving[peer]
 
+        room.arriving[peer] = client
         self._committer.defer(welcome)
 
     def leave_client(self, queue: str, peer: int) -> None:
@@ -292,6 +305,8 @@ class Daemon(Grid):
                 room.engine.renew(now)
 
     def _located(self, record: Record, position: Position) -> None:
+        if type(record) is Expired:
+            self._expired.add(record.queue, record.job, record.time)
         room = self._rooms.get(record.queue)
         if room is not None:
             room.engine.place(record, place_of(position))
@@ -329,7 +344,7 @@ class Daemon(Grid):
         await self._committer.close()
         self._stored_logs.clear()
         found = await asyncio.to_thread(_recover_anew, self._journal, self.settings)
-        self._show(found.engines)
+        self._show(found)
 
     def _unavailable(self) -> ProtocolError:
         return ProtocolError(ErrorCode.UNAVAILABLE, self.trouble or "nothing new is accepted")
@@ -428,6 +443,10 @@ class Daemon(Grid):
         return documents.finished_of(result, found[1], definition)
 
     @_reading
+    async def expired(self, queue: str | None, job: str) -> int | None:
+        return self._expired.when(queue, job)
+
+    @_reading
     async def logs(self, queue: str | None, job: str, kind: str, since: int) -> LogPage:
         found = self._find(queue, job)
         if found is None:
@@ -449,6 +468,7 @@ class Daemon(Grid):
         return LogPage(lines[skip:], max(since, first), first + len(lines), True)
 
     async def watch(self, queue: str, job: str) -> AsyncIterator[Change]:
+        await self.readable()
         watcher = Watcher()
         room = self.room(queue)
         room.watchers.setdefault(job, []).append(watcher)
@@ -471,6 +491,8 @@ class Daemon(Grid):
         while True:
             await watcher.changed.wait()
             watcher.changed.clear()
+            if watcher.over:
+                return
             views, watcher.views = watcher.views, []
             ended = bool(views) and views[-1].state not in ("Queued", "Running")
             for view in views[:-1] if ended else views:
@@ -485,6 +507,13 @@ class Daemon(Grid):
             if ended:
                 yield Change(view=views[-1])
                 return
+
+    @_reading
+    async def explain(self, queue: str, job: str) -> Explanation | None:
+        room = self._rooms.get(queue)
+        found = None if room is None else explain(room.engine, job)
+        await self._durable()
+        return found
 
     @_reading
     async def workers(self, queue: str) -> tuple[fx.WorkerView, ...]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import msgspec
 
 from gridd.core.effects import Accepted, Cancelled, JobView, WorkerView
+from gridd.core.explain import Explanation
 from gridd_protocol.messages import LogLine
 
 
@@ -36,6 +37,11 @@ class Change:
 
 class Grid:
     """Signatures only; see ``daemon.Daemon``."""
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing new is accepted now, in a sentence for peers; ``None``: all is well."""
+        return None
 
     async def submit(self, queue: str, body: bytes) -> Accepted:
         """``body`` is the JSON of a submission (WIRE 1.3), checked here: the definition, its id
@@ -65,6 +71,11 @@ class Grid:
         Error and TimedOut."""
         raise NotImplementedError
 
+    async def expired(self, queue: str | None, job: str) -> int | None:
+        """When the answer of a job that is no longer known was forgotten, in ms since the epoch;
+        ``None`` when nothing is known of it (any more: only so many are remembered)."""
+        raise NotImplementedError
+
     async def logs(self, queue: str | None, job: str, kind: str, since: int) -> LogPage:
         """``kind`` is ``build`` or ``run``. An unknown job has an empty page."""
         raise NotImplementedError
@@ -74,6 +85,10 @@ class Grid:
         the final view. An unknown job yields nothing until it is submitted. A watcher that does
         not keep up is coalesced: it may see fewer states and larger log steps, never a gap in
         log lines that are still held."""
+        raise NotImplementedError
+
+    async def explain(self, queue: str, job: str) -> Explanation | None:
+        """Why the job waits. ``None`` for an unknown job."""
         raise NotImplementedError
 
     async def workers(self, queue: str) -> tuple[WorkerView, ...]:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Protocol
 
+import msgspec
+
 from gridd.core import effects as fx
 from gridd.core.engine import Engine
 from gridd.core.jobs import Job
@@ -52,9 +54,11 @@ class ClientFrames(Protocol):
 
 
 class Watcher:
-    """One reader of one job (an event stream). Woken on change; reads logs by its own cursors."""
+    """One reader of one job (an event stream). Woken on change; reads logs by its own cursors.
+    ``over``: the room was closed, nothing comes any more."""
 
     def __init__(self) -> None:
+        self.over = False
         self.views: list[fx.JobView] = []
         self.changed = asyncio.Event()
 
@@ -64,6 +68,18 @@ class Watcher:
                 self.views.clear()
             self.views.append(view)
         self.changed.set()
+
+    def close(self) -> None:
+        self.over = True
+        self.changed.set()
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """A running job, for the edge that speaks for its worker."""
+
+    attempt: int
+    view: fx.JobView
+    definition: bytes
 
 
 class Room:
@@ -76,7 +92,10 @@ class Room:
         self.frames = frames
         self.workers: dict[int, WorkerPeer] = {}
         self.clients: dict[int, ClientPeer] = {}
+        self.arriving: dict[int, ClientPeer] = {}  # until what they are shown first is durable
         self.watchers: dict[str, list[Watcher]] = {}
+        # Called with the id of each job that is deleted, by the peer that asked for it.
+        self.keepers: dict[int, Callable[[str], None]] = {}
         self.alarm: asyncio.TimerHandle | None = None
         self.alarm_at: int | None = None
         self._resync = resync
@@ -106,6 +125,19 @@ class Room:
         chosen.sort(key=lambda job: job.sequence)
         return {job.id: job.view() for job in chosen}
 
+    def held(self, worker: str) -> dict[str, int]:
+        """Jobs that are leased to ``worker`` as of now, and the attempt of each."""
+        session = self.engine.sessions.by_worker.get(worker)
+        return {} if session is None else {job: at for job, (at, _) in session.held.items()}
+
+    def lease(self, worker: str, job: str) -> Lease | None:
+        """As ``held``, of one job."""
+        session = self.engine.sessions.by_worker.get(worker)
+        if session is None or job not in session.held:
+            return None
+        known = self.engine.jobs.by_id[job]
+        return Lease(known.attempt, known.view(), known.definition)
+
     def carry_out(self, effect: fx.Effect) -> None:
         """One effect that may leave now."""
         if type(effect) is fx.SendWorker:
@@ -131,10 +163,16 @@ class Room:
                 handle.cancel()
         for worker in list(self.workers.values()):
             worker.close(code, reason)
-        for client in list(self.clients.values()):
+        for client in [*self.clients.values(), *self.arriving.values()]:
             client.close(code, reason)
+        for watchers in self.watchers.values():
+            for watcher in watchers:
+                watcher.close()
 
     def _job_changed(self, effect: fx.JobChanged) -> None:
+        if effect.view.finished_reason == "Deleted" and effect.cause != "expire":
+            for clear in self.keepers.values():
+                clear(effect.job)
         for watcher in self.watchers.get(effect.job, ()):
             watcher.saw(effect.view)
         if not self.clients or effect.cause == "expire":

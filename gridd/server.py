@@ -14,7 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
-from gridd.blobs.folder import FolderBlobs
+from gridd.blobs.opening import open_blobs
 from gridd.config import Config
 from gridd.core.settings import Settings
 from gridd.daemon import Daemon
@@ -64,10 +64,14 @@ async def running(config: Config) -> AsyncIterator[tuple[str, asyncio.Future[Non
     async with contextlib.AsyncExitStack() as stack:
         journal = await asyncio.to_thread(FileJournal, config.journal)
         stack.callback(journal.close)
-        blobs = await asyncio.to_thread(FolderBlobs, config.blobs)
+        blobs = await open_blobs(config.blobs, config.s3, config.retention_ms)
         stack.push_async_callback(blobs.close)
         frames = JsonFrames()
-        settings = Settings(lease_ms=config.lease_ms, retention_ms=config.retention_ms)
+        settings = Settings(
+            lease_ms=config.lease_ms,
+            heartbeat_ms=config.heartbeat_ms,
+            retention_ms=config.retention_ms,
+        )
         daemon = await asyncio.to_thread(Daemon, journal, frames, settings)
         daemon.start()
         stack.push_async_callback(daemon.close)

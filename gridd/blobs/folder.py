@@ -13,19 +13,17 @@ removes.
 
 import asyncio
 import contextlib
-import errno
 import hashlib
 import itertools
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
-from gridd.blobs.base import Blob, Stored, is_hash
-from gridd.errors import BlobError
-from gridd_protocol.errors import ErrorCode, ProtocolError, shown
+from gridd.blobs.base import Blob, Stored, check_stored, is_hash, too_large
+from gridd.errors import BlobError, disk_advice
 from gridd_protocol.limits import BLOB_BYTES_MAX
 
 # Gathered before each trip to a thread: what one upload holds in memory, beside one chunk.
@@ -61,14 +59,14 @@ class FolderBlobs:
 
     async def put(self, key: str, chunks: AsyncIterator[bytes], size: int | None) -> Stored:
         if size is not None and size > self._bytes_max:
-            raise self._too_large(key, size)
+            raise too_large(key, size, self._bytes_max)
         # Bytes under a hash that is already stored are checked and not written again.
         known = is_hash(key) and await self.exists(key)
         upload = _Upload(None if known else self._incoming / str(next(self._numbers)))
         try:
             await self._receive(upload, key, chunks)
             stored = upload.stored()
-            _check(key, stored, size)
+            check_stored(key, stored, size)
             await self._run(upload.keep, self._place(key))
         finally:
             # Shielded: a cancelled upload must not leave its file behind either.
@@ -81,14 +79,14 @@ class FolderBlobs:
         async for chunk in chunks:
             received += len(chunk)
             if received > self._bytes_max:
-                raise self._too_large(key, received)
+                raise too_large(key, received, self._bytes_max)
             gathered += chunk
             if len(gathered) >= PIECE_BYTES:
                 await self._run(upload.write, gathered)
                 gathered = bytearray()
         await self._run(upload.write, gathered)
 
-    async def open(self, key: str) -> Blob | None:
+    async def open(self, key: str, headers: Mapping[str, str] | None = None) -> Blob | None:
         return await self._run(_open, self._place(key), key)
 
     async def exists(self, key: str) -> bool:
@@ -103,14 +101,6 @@ class FolderBlobs:
         except RuntimeError:
             raise BlobError(f"the blob folder {self._folder} is closed") from None
         return await asyncio.wrap_future(future)
-
-    def _too_large(self, key: str, size: int) -> ProtocolError:
-        return ProtocolError(
-            ErrorCode.TOO_LARGE,
-            f"file {shown(key)} has {size} bytes or more, over the limit of {self._bytes_max}",
-            field="body",
-            limit=self._bytes_max,
-        )
 
 
 class _Upload:
@@ -164,21 +154,6 @@ class _Upload:
                 self._path.unlink(missing_ok=True)
 
 
-def _check(key: str, stored: Stored, size: int | None) -> None:
-    if size is not None and stored.size != size:
-        raise ProtocolError(
-            ErrorCode.BAD_REQUEST,
-            f"the body has {stored.size} bytes where {size} were announced",
-            field="body",
-        )
-    if is_hash(key) and stored.sha256 != key:
-        raise ProtocolError(
-            ErrorCode.HASH_MISMATCH,
-            f"file {shown(key, 70)} has the sha256 {stored.sha256}; nothing was stored",
-            field="key",
-        )
-
-
 def _open(place: Path, key: str) -> Blob | None:
     with _disk_errors(f"open {place}"):
         try:
@@ -208,11 +183,6 @@ def _disk_errors(doing: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        advice = {
-            errno.ENOSPC: "free some space",
-            errno.EDQUOT: "raise the quota",
-            errno.EACCES: "give the daemon's user access",
-            errno.EROFS: "mount it writable",
-            errno.EMFILE: "raise the limit of open files",
-        }.get(error.errno or 0, "check the disk")
-        raise BlobError(f"can't {doing}: {error.strerror or error}; {advice}") from error
+        raise BlobError(
+            f"can't {doing}: {error.strerror or error}; {disk_advice(error)}"
+        ) from error

@@ -14,6 +14,7 @@ from aiohttp.typedefs import Handler, Middleware
 from gridd.blobs.base import Blobs
 from gridd.edge.access import Access, EdgeConfig
 from gridd.edge.events import EventRoutes, Pace
+from gridd.edge.openapi import show_description
 from gridd.edge.page import Page
 from gridd.edge.responses import refusal
 from gridd.edge.routes_documents import DocumentRoutes
@@ -21,9 +22,10 @@ from gridd.edge.routes_files import FileRoutes
 from gridd.edge.routes_job_files import JobFileRoutes
 from gridd.edge.routes_jobs import JobRoutes
 from gridd.edge.routes_status import StatusRoutes
-from gridd.errors import BlobError
+from gridd.errors import BlobError, disk_words
 from gridd.grid import Grid
 from gridd.journal.base import JournalError
+from gridd.mcp.routes import McpRoutes
 from gridd_protocol.errors import ErrorCode, ProtocolError
 from gridd_protocol.limits import SUBMIT_BODY_BYTES_MAX
 
@@ -65,6 +67,8 @@ def build_app(
     app.add_routes(_file_routes(FileRoutes(blobs)))
     app.add_routes(_queue_routes(JobRoutes(grid), documents, events))
     app.add_routes(_job_routes(documents, JobFileRoutes(grid, blobs, config.public_url)))
+    tools = McpRoutes(grid, blobs, config)
+    app.add_routes(tools.routes())
     app.add_routes(_status_and_sockets(StatusRoutes(grid), sockets))
 
     async def on_prepare(request: web.Request, response: web.StreamResponse) -> None:
@@ -73,11 +77,16 @@ def build_app(
 
     app.on_response_prepare.append(on_prepare)
     app.on_shutdown.append(events.close)
+    app.on_shutdown.append(tools.let_go)
+    app.on_cleanup.append(tools.close)
     return app
 
 
 def _page_routes(page: Page) -> list[web.AbstractRouteDef]:
-    routes: list[web.AbstractRouteDef] = [web.get("/", page.show)]
+    routes: list[web.AbstractRouteDef] = [
+        web.get("/", page.show),
+        web.get("/openapi.json", show_description),
+    ]
     return [*routes, web.static("/assets", page.assets)] if page.assets else routes
 
 
@@ -100,6 +109,7 @@ def _queue_routes(
         web.get(f"/q/{_QUEUE}/j", documents.jobs),
         web.get(job, documents.job),
         web.get(f"{job}/namespaces.json", documents.namespaces),
+        web.get(f"{job}/explain", documents.explain),
         web.get(f"{job}/stream", events.stream),
         web.post(f"{job}/cancel", jobs.cancel),
         web.post(f"{job}/{{namespace:[^/]+}}/cancel", jobs.cancel),
@@ -115,6 +125,7 @@ def _job_routes(documents: DocumentRoutes, files: JobFileRoutes) -> list[web.Abs
     for job in (f"/q/{_QUEUE}/j/{_JOB}", f"/j/{_JOB}"):
         routes += [
             web.get(f"{job}/definition.json", documents.definition),
+            web.get(f"{job}/result", documents.outcome),
             web.get(f"{job}/result.json", documents.result),
             web.get(f"{job}/results.json", documents.result),
             web.get(f"{job}/build-logs.json", documents.build_logs),
@@ -179,7 +190,7 @@ def _answer_to(request: web.Request, error: Exception) -> web.StreamResponse:
         case BlobError() | JournalError():
             log.error("%s %s: %s", request.method, request.path, error)
             what = "files" if isinstance(error, BlobError) else "jobs"
-            sentence = f"the grid can't keep {what} at the moment; try again later"
+            sentence = f"the grid can't keep {what} now: {disk_words(error)}; try again later"
             return refusal(ProtocolError(ErrorCode.UNAVAILABLE, sentence))
         case ConnectionError():
             return refusal(ProtocolError(ErrorCode.BAD_REQUEST, "the connection ended early"))

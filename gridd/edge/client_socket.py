@@ -101,7 +101,7 @@ class ClientSocket:
         self._outbox.push(frame, key)
 
     def close(self, code: int, reason: str) -> None:
-        self._outbox.close(code, reason)
+        self._outbox.close_after_sending(code, reason)
 
     # --- what it says -----------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from gridd.edge import parameters
 from gridd.edge.page import Page, wants_page
 from gridd.edge.responses import data, json_bytes, json_value, not_found
 from gridd.grid import Grid
+from gridd_protocol.errors import ErrorCode, ProtocolError
 
 
 class _Outcome(msgspec.Struct):
@@ -47,10 +48,44 @@ class DocumentRoutes:
     async def _whole(self, queue: str | None, job: str) -> web.Response:
         definition = await self._grid.definition(queue, job)
         if definition is None:
-            raise not_found("Job not found")
+            return await self._absent(queue, job)
         finished = await self._grid.finished(queue, job)
         results = b',"results":' + finished if finished else b""
         return json_bytes(b'{"data":{"definition":%b%b}}' % (definition, results))
+
+    async def outcome(self, request: web.Request) -> web.Response:
+        """``…/result``, ours: what became of the job, by the status alone. 200: it has ended;
+        202: it waits or runs; 404: nobody knows it; 410: it was there, and its time is over.
+
+        A path of its own, because upstream's peers rely on a 200 for the document from submission
+        on and for ``result.json`` always (WIRE 1.5, 9.5).
+        """
+        queue, job = parameters.job_place(request)
+        view = await self._grid.job(queue, job)
+        if view is None:
+            return await self._absent(queue, job)
+        finished = await self._grid.finished(queue, job)
+        if finished is not None:
+            return data(finished)
+        waits = view.state in ("Queued", "Running")
+        return json_value({"data": view}, 202 if waits else 200)
+
+    async def explain(self, request: web.Request) -> web.Response:
+        """``…/explain``, ours: why the job waits."""
+        queue, job = parameters.queue_name(request), parameters.job_id(request)
+        explanation = await self._grid.explain(queue, job)
+        if explanation is None:
+            return await self._absent(queue, job)
+        return json_value({"data": explanation})
+
+    async def _absent(self, queue: str | None, job: str) -> web.Response:
+        """410 with what is still known of the job, or 404."""
+        expired_ms = await self._grid.expired(queue, job)
+        if expired_ms is None:
+            raise not_found("Job not found")
+        sentence = f"Job {job} expired; its answer was kept as long as the grid keeps answers"
+        error = ProtocolError(ErrorCode.GONE, sentence, field="job")
+        return json_value(error.body() | {"job": job, "expiredTime": expired_ms}, error.code.http)
 
     async def definition(self, request: web.Request) -> web.Response:
         return data(await self._grid.definition(*parameters.job_place(request)))

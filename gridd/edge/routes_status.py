@@ -15,9 +15,9 @@ class StatusRoutes:
         self._grid = grid
 
     async def healthz(self, request: web.Request) -> web.Response:
-        """A grid that can no longer write its journal says so with ``healthy = False``."""
-        healthy = getattr(self._grid, "healthy", True)
-        return text("OK") if healthy else text("unhealthy: see the server's log", 503)
+        """Whether something new would be accepted. Reads may go on though it is not."""
+        trouble = self._grid.trouble
+        return text("OK") if trouble is None else text(f"unhealthy: {trouble}", 503)
 
     async def metrics(self, request: web.Request) -> web.Response:
         counts = await self._grid.counts(parameters.queue_name(request))

@@ -9,10 +9,11 @@ from gridd.daemon import Daemon
 from gridd.edge.client_frames import JsonFrames
 from gridd.edge.client_socket import ClientSocket
 from gridd.edge.parameters import queue_name
+from gridd.edge.upstream_worker import Pace, UpstreamWorker
 from gridd.edge.worker_socket import WorkerSocket
 from gridd_protocol.codec import Codec
 from gridd_protocol.errors import ErrorCode, ProtocolError
-from gridd_protocol.limits import FRAME_BYTES_MAX
+from gridd_protocol.limits import FRAME_BYTES_MAX, UPSTREAM_FRAME_BYTES_MAX
 from gridd_protocol.messages import SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK
 
 _PING_S = 25.0
@@ -21,12 +22,15 @@ takes longer than half of it to be read looks dead too (FACTS 4)."""
 
 
 class Sockets:
-    def __init__(self, daemon: Daemon, frames: JsonFrames) -> None:
+    def __init__(self, daemon: Daemon, frames: JsonFrames, pace: Pace | None = None) -> None:
+        """``pace``: of what upstream's workers are told and given; for tests."""
         self._daemon = daemon
         self._frames = frames
+        self._pace = pace or Pace()
 
     async def client(self, request: web.Request) -> web.StreamResponse:
         queue = queue_name(request)
+        await self._daemon.readable()
         ws = _socket()
         await ws.prepare(request)
         await ClientSocket(self._daemon, self._frames, queue).run(ws, _transport(request))
@@ -34,7 +38,10 @@ class Sockets:
 
     async def worker(self, request: web.Request) -> web.StreamResponse:
         queue = queue_name(request)
-        offered = request.headers.get("Sec-WebSocket-Protocol", "").replace(" ", "").split(",")
+        header = request.headers.get("Sec-WebSocket-Protocol", "").replace(" ", "")
+        if not header:  # upstream's worker offers none (WIRE 2.1)
+            return await self._upstream_worker(request, queue)
+        offered = header.split(",")
         chosen = next((name for name in _SUBPROTOCOLS if name in offered), None)
         if chosen is None:
             raise ProtocolError(
@@ -42,21 +49,32 @@ class Sockets:
                 "a worker socket must offer one of the subprotocols " + ", ".join(_SUBPROTOCOLS),
                 field="Sec-WebSocket-Protocol",
             )
+        self._daemon.check_writable()  # a worker keeps what it has and comes again
         ws = _socket(chosen)
         await ws.prepare(request)
         await WorkerSocket(self._daemon, queue, Codec(chosen)).run(ws, _transport(request))
+        return ws
+
+    async def _upstream_worker(self, request: web.Request, queue: str) -> web.StreamResponse:
+        self._daemon.check_writable()
+        ws = _socket(bytes_max=UPSTREAM_FRAME_BYTES_MAX)
+        await ws.prepare(request)
+        worker = UpstreamWorker(self._daemon, self._frames, queue, self._pace)
+        await worker.run(ws, _transport(request))
         return ws
 
 
 _SUBPROTOCOLS = (SUBPROTOCOL_MSGPACK, SUBPROTOCOL_JSON)
 
 
-def _socket(subprotocol: str | None = None) -> web.WebSocketResponse:
+def _socket(
+    subprotocol: str | None = None, bytes_max: int = FRAME_BYTES_MAX
+) -> web.WebSocketResponse:
     return web.WebSocketResponse(
         protocols=(subprotocol,) if subprotocol else (),
         heartbeat=_PING_S,
         compress=False,  # frames are made once for all (edge/frames.py), and cost half (FACTS 4)
-        max_msg_size=FRAME_BYTES_MAX + 1,  # aiohttp refuses a message *of* this size
+        max_msg_size=bytes_max + 1,  # aiohttp refuses a message *of* this size
     )
 
 

@@ -25,6 +25,7 @@ from gridd_protocol.limits import (
 log = logging.getLogger("gridd")
 
 PROTOCOL_CLOSE = 4000
+TRY_AGAIN_LATER_CLOSE = 1013  # of the WebSocket registry
 _FRAME_BYTES_AIM = 1 << 20
 """Messages of one turn are put into frames of about this size: far from the bound, since one
 message (a definition, at most 1 MiB of text) may come on top."""
@@ -79,6 +80,7 @@ class WorkerSocket:
             except ProtocolError as error:
                 self._complain(error)
                 if error.code is ErrorCode.UNAVAILABLE:
+                    self.close(TRY_AGAIN_LATER_CLOSE, error.message)
                     return
         for refused in decoded.errors:
             self._complain(refused)

@@ -27,8 +27,8 @@ class Fenced(JournalError):
 
 
 class WriteFailed(JournalError):
-    """A write or sync failed. Nothing of that batch may be acknowledged, and this journal
-    object refuses every further append: the state of the file is not known any more."""
+    """A write or sync failed. Nothing of that batch may be acknowledged, and every further append
+    is refused until ``reopen``: the state of the file is not known any more."""
 
 
 class Journal(Protocol):
@@ -45,6 +45,16 @@ class Journal(Protocol):
 
         ``after`` is the position that the writer believes is the end; otherwise ``Fenced``.
         Raises ``WriteFailed`` when it is not known to be durable.
+        """
+        ...
+
+    def reopen(self) -> None:
+        """After ``WriteFailed``: cut what is not known to be durable, make sure that the disk takes
+        writes again, and accept appends. Does nothing when appends are accepted.
+
+        Raises ``WriteFailed`` when the disk still refuses: all is as before, reading goes on and
+        it may be called again. ``Fenced`` and ``Damaged`` are final. ``read`` and ``replay`` may
+        run beside it.
         """
         ...
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 
+from gridd.errors import disk_advice
 from gridd.journal.base import (
     START,
     Fenced,
@@ -38,13 +39,17 @@ from gridd.journal.names import (
     segment_path,
     snapshot_path,
 )
-from gridd.journal.opening import Found, inspect
+from gridd.journal.opening import Found, cut_back, inspect
 from gridd.journal.readers import OpenSegments
 from gridd.journal.snapshots import newest_snapshot, write_snapshot
 
 logger = logging.getLogger("gridd.journal")
 
 SEGMENT_BYTES = 64 << 20
+
+ROOM_BYTES = 8 << 20
+"""What the disk must take before a journal that could not be written is written again (chosen:
+some seconds of a busy grid). A mark alone would fit into the last block of a full disk."""
 
 
 def _wall_ms() -> int:
@@ -65,16 +70,18 @@ class FileJournal:
         *,
         fs: Files | None = None,
         segment_bytes: int = SEGMENT_BYTES,
+        room_bytes: int = ROOM_BYTES,
         random_bytes: Callable[[int], bytes] = os.urandom,
         now_ms: Callable[[], int] = _wall_ms,
     ) -> None:
         self._directory = os.fspath(directory)
         self._fs: Files = fs or RealFiles()
         self._segment_bytes = segment_bytes
+        self._room_bytes = room_bytes
         self._random_bytes = random_bytes
         self._now_ms = now_ms
-        # Why appends are refused from now on, or None. Set once, never cleared: after a failed
-        # sync the kernel may drop the pages and call the next sync a success.
+        # Why appends are refused, or None. Only ``reopen`` clears it: after a failed sync the
+        # kernel may drop the pages and call the next sync a success.
         self._refusal: JournalError | None = None
         self._closed = False
         self._readers = OpenSegments(self._open_segment)
@@ -86,7 +93,9 @@ class FileJournal:
                 self._lock.close()
                 raise
         except OSError as error:
-            raise JournalError(f"{self._directory}: can't open the journal: {error}") from error
+            raise JournalError(
+                f"{self._directory}: can't open the journal: {error}; {disk_advice(error)}"
+            ) from error
 
     # -- opening
 
@@ -203,22 +212,63 @@ class FileJournal:
     def _write(self, batch: Sequence[bytes]) -> list[Position]:
         segment, start = self._end
         data, offsets = encode_batch(self._headers[segment], self._epoch, start, batch)
-        self._file.write(data)
-        self._file.sync()
+        _write_or_take_back(self._file, data, start)
         self._end = Position(segment, start + len(data))
         return [Position(segment, offset) for offset in offsets]
 
     def _give_up(self, error: OSError) -> WriteFailed:
-        """Refuse all further appends. The bytes that are not durable are taken back if the disk
-        lets us: else a restart would read them from the page cache and believe them."""
+        """Refuse all further appends."""
         self._refusal = WriteFailed(
             f"{segment_path(self._directory, self._end.segment)}: writing after byte "
-            f"{self._end.offset} failed: {error}. Nothing more is written; see to the disk, then "
-            "start gridd again."
+            f"{self._end.offset} failed: {error}. Nothing is written until the disk takes it again"
         )
-        with suppress(OSError):
-            self._file.truncate(self._end.offset)
         return WriteFailed(str(self._refusal))
+
+    def reopen(self) -> None:
+        """See ``Journal.reopen``. The lock is kept, so that nobody can come in between, and so is
+        the epoch: this is the same writer."""
+        if self._refusal is None:
+            return
+        if self._closed or isinstance(self._refusal, Fenced):
+            raise type(self._refusal)(str(self._refusal))
+        try:
+            self._prove_room()
+            file = self._last_segment_again()
+        except Fenced as fenced:
+            self._refusal = fenced
+            raise
+        except OSError as error:
+            raise WriteFailed(f"{self._directory}: can't be written yet: {error}") from error
+        old, self._file = self._file, file
+        self._refusal = None
+        old.close()
+
+    def _prove_room(self) -> None:
+        path = os.path.join(self._directory, "room" + PART_SUFFIX)
+        with suppress(FileNotFoundError):
+            self._fs.remove(path)
+        file = self._fs.create(path)
+        try:
+            # Random, for disks that store nothing of zeros.
+            file.write(self._random_bytes(self._room_bytes))
+            file.sync()
+        finally:
+            file.close()
+            self._fs.remove(path)
+
+    def _last_segment_again(self) -> File:
+        """On a new descriptor, up to the durable end and one empty batch, which shows that writes
+        and syncs work."""
+        header = self._headers[self._end.segment]
+        file = cut_back(self._fs, self._directory, header, self._end, self._epoch)
+        try:
+            data, _ = encode_batch(header, self._epoch, self._end.offset, [])
+            _write_or_take_back(file, data, self._end.offset)
+        except BaseException:
+            file.close()
+            raise
+        self._end = self._marked_end = Position(self._end.segment, self._end.offset + len(data))
+        return file
 
     # -- reading
 
@@ -321,15 +371,19 @@ class FileJournal:
             self._drop(number)
 
     def _drop(self, number: int) -> None:
-        self._headers = {n: header for n, header in self._headers.items() if n != number}
+        header = self._headers[number]
+        self._headers = {n: other for n, other in self._headers.items() if n != number}
         self._readers.drop(number)
         path = segment_path(self._directory, number)
         try:
             # The snapshot's name and the removal before this one are durable first, so that a
             # crash leaves neither a gap in the numbers nor a log without its beginning.
             self._fs.sync_directory(self._directory)
-            self._fs.remove(path)
+            with suppress(FileNotFoundError):
+                self._fs.remove(path)
         except OSError as error:
+            # Still held: dropping the one behind it would leave a gap.
+            self._headers = {**self._headers, number: header}
             raise JournalError(f"{path}: can't be removed: {error}") from error
         logger.info("segment %d forgotten", number)
 
@@ -351,3 +405,16 @@ class FileJournal:
         self._file.close()
         self._readers.close()
         self._lock.close()
+
+
+def _write_or_take_back(file: File, data: bytes, start: int) -> None:
+    """Append ``data`` at ``start``, durably. When that fails, the bytes are taken back if the disk
+    lets us: else a restart would read them from the page cache, perhaps marked as written though
+    they are not, and believe them. Raises ``OSError``."""
+    try:
+        file.write(data)
+        file.sync()
+    except OSError:
+        with suppress(OSError):
+            file.truncate(start)
+        raise

@@ -59,6 +59,12 @@ class MemoryJournal:
         store.end = Position(segment, offset)
         return positions
 
+    def reopen(self) -> None:
+        if self._closed:
+            raise WriteFailed("the journal is closed")
+        if self.epoch != self._store.epoch:
+            raise Fenced(f"epoch {self.epoch} of {self._store.epoch}")
+
     def replay(self, after: Position = START) -> Iterator[tuple[Position, bytes]]:
         store = self._store
         start = Position(store.first, 0)

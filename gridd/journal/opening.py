@@ -1,13 +1,14 @@
 """What is found in a journal's directory when it is opened, and what is mended.
 
 Mends two things, both of which a crash leaves behind: the torn tail of the last segment, and a
-last segment that was created but never used. Everything else out of order is ``Damaged``.
+last segment that was created but never used. Everything else out of order is ``Damaged``. And
+what is cut when a journal that could not be written is to be written again.
 """
 
 import logging
 from dataclasses import dataclass, field
 
-from gridd.journal.base import START, Position
+from gridd.journal.base import START, Fenced, Position
 from gridd.journal.format import (
     HEADER_BYTES,
     SEGMENT_MAGIC,
@@ -35,8 +36,10 @@ class Found:
 def inspect(fs: Files, directory: str) -> Found:
     """Look, mend, and answer. Raises ``Damaged``, ``OSError``, ``JournalError`` (a version)."""
     found = Found()
-    sealed = _read_headers(fs, directory, found)
+    unused = _read_headers(fs, directory, found)
     if not found.headers:
+        if unused is not None:
+            _remove_unused(fs, directory, *unused)
         return found
     last = max(found.headers)
     path = segment_path(directory, last)
@@ -47,18 +50,21 @@ def inspect(fs: Files, directory: str) -> Found:
             for _ in walk.records():
                 pass
         except Broken as broken:
-            _cut_torn_tail(file, path, walk, broken, sealed)
+            _cut_torn_tail(file, path, walk, broken, unused is not None)
         # What a killed writer left unsynced was read from the page cache. It must be durable
         # before anything follows it, as every batch is.
         file.sync()
         found.end, found.epoch = Position(last, walk.batch), walk.epoch
     finally:
         file.close()
+    if unused is not None:  # not before: it is what says that the one before it has no torn tail
+        _remove_unused(fs, directory, *unused)
     return found
 
 
-def _read_headers(fs: Files, directory: str, found: Found) -> bool:
-    """Fill ``found.headers``. True when the last segment was followed by a never used one."""
+def _read_headers(fs: Files, directory: str, found: Found) -> tuple[int, int] | None:
+    """Fill ``found.headers``. The answer is the number and size of a last segment that was created
+    and never used, if there is one."""
     numbers = list_segments(fs, directory)
     for number in numbers:
         path = segment_path(directory, number)
@@ -71,18 +77,20 @@ def _read_headers(fs: Files, directory: str, found: Found) -> bool:
             size = file.size()
         except Broken as broken:
             if number == numbers[-1] and file.size() <= HEADER_BYTES:
-                _remove_unused(fs, directory, number, file.size())
                 _refuse_when_all_is_gone(fs, directory, found, number)
-                return True
+                return number, file.size()
             raise damaged(path, broken.offset, broken.reason) from None
         finally:
             file.close()
         _check_link(directory, found, number, header)
+        if size <= HEADER_BYTES and number == numbers[-1] and found.headers:
+            # The sync of its header may have failed: read from the page cache, it proves nothing.
+            return number, size
         found.headers[number] = header
         found.end = Position(number, size)
     if not numbers:
         _refuse_when_all_is_gone(fs, directory, found, 1)
-    return False
+    return None
 
 
 def _check_link(directory: str, found: Found, number: int, header: Header) -> None:
@@ -98,7 +106,7 @@ def _check_link(directory: str, found: Found, number: int, header: Header) -> No
 
 def _remove_unused(fs: Files, directory: str, number: int, size: int) -> None:
     # A segment's header is durable before its first batch is written. So a file of at most a
-    # header, and that not whole, never held a record.
+    # header never held a record.
     path = segment_path(directory, number)
     logger.warning("%s: created but never used (%d bytes), removed", path, size)
     fs.remove(path)
@@ -128,3 +136,51 @@ def _cut_torn_tail(file: File, path: str, walk: SegmentWalk, broken: Broken, sea
         broken.offset,
     )
     file.truncate(walk.batch)
+
+
+def cut_back(fs: Files, directory: str, header: Header, end: Position, epoch: int) -> File:
+    """The last segment on a new descriptor, with nothing after ``end``, the writer's durable end.
+
+    Whatever lies there may read back whole and yet not be on the disk: a failed sync can leave it
+    in the page cache, marked as written. Raises ``Fenced`` when another writer was here,
+    ``Damaged`` when what was durable does not read back, ``OSError``.
+    """
+    path = segment_path(directory, end.segment)
+    _remove_begun(fs, directory, end.segment)
+    file = fs.open(path, writable=True)
+    try:
+        size = file.size()
+        walk = SegmentWalk(file, header, size)
+        broken = Broken(size, "the file is cut off")
+        try:
+            if read_header(file, path, SEGMENT_MAGIC) != header:
+                raise Fenced(f"{path}: another process has made this file anew")
+            for _ in walk.records():
+                pass
+        except Broken as found:
+            broken = found
+        if walk.batch < end.offset:
+            raise damaged(path, broken.offset, broken.reason)
+        if walk.epoch > epoch:
+            raise Fenced(f"{path}: another process has written to it")
+        file.truncate(end.offset)
+        file.sync()
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _remove_begun(fs: Files, directory: str, last: int) -> None:
+    """A segment after the last one that this writer could not make, nor take back."""
+    for number in list_segments(fs, directory):
+        if number > last:
+            path = segment_path(directory, number)
+            file = fs.open(path)
+            try:
+                size = file.size()
+            finally:
+                file.close()
+            if size > HEADER_BYTES:
+                raise Fenced(f"{path}: made by another process")
+            _remove_unused(fs, directory, number, size)

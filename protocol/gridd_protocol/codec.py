@@ -16,6 +16,7 @@ import msgspec
 
 from gridd_protocol import limits, messages
 from gridd_protocol.canonical import INTEGER_MAX, read_json, without_surrogates
+from gridd_protocol.definitions import is_too_deep
 from gridd_protocol.errors import ErrorCode, ProtocolError, shown
 from gridd_protocol.messages import FromWorker, ToWorker
 from gridd_protocol.names import check_job_id, check_worker_id
@@ -100,7 +101,6 @@ class Codec:
 
     def _one_by_one(self, side: "_Side", raw: bytes) -> Decoded[Any]:
         items = self._apart(raw)
-        _check_count(len(items))
         good: list[Any] = []
         errors: list[ProtocolError] = []
         for item in items:
@@ -166,9 +166,11 @@ _MISSING = re.compile(r"missing required field `(\w+)`")
 
 def _msgpack_items(raw: bytes) -> list[bytes]:
     try:
-        return [bytes(item) for item in _raw_items.decode(raw)]
+        items = _raw_items.decode(raw)
     except (msgspec.MsgspecError, RecursionError):
         _refuse_frame("the frame is not one MessagePack array of messages")
+    _check_count(len(items))
+    return [bytes(item) for item in items]
 
 
 _raw_items = msgspec.msgpack.Decoder(list[msgspec.Raw])
@@ -181,6 +183,7 @@ def _json_items(raw: bytes) -> list[bytes]:
         items = None
     if not isinstance(items, list):
         _refuse_frame("the frame is not one JSON array of messages")
+    _check_count(len(items))  # before each is written anew: a frame can hold millions of ``{}``
     # Half a surrogate pair in a text, as a worker in JavaScript may send, becomes U+FFFD.
     return [without_surrogates(json.dumps(item, ensure_ascii=False)).encode() for item in items]
 
@@ -263,10 +266,15 @@ _LINE_SURELY_FITS = limits.LOG_LINE_BYTES_MAX // 4  # no character has more than
 def _check_finished(finished: messages.Finished) -> None:
     _check_held(finished)
     _size("result", finished.result, limits.RESULT_BYTES_MAX, ErrorCode.TOO_LARGE)
+    raw = finished.result.encode()
     try:
-        msgspec.convert(read_json(finished.result.encode()), Result)
+        result = read_json(raw)
+        msgspec.convert(result, Result)
     except (ValueError, RecursionError) as error:
         _refuse_message("result", f"result is not the JSON text of a result: {error}")
+    if is_too_deep(raw, result):
+        bound = limits.DEFINITION_DEPTH_MAX  # what is kept must also be readable again
+        _refuse_message("result", f"result is nested too deep; {bound} levels are allowed", bound)
 
 
 def _check_release(release: messages.Release) -> None:

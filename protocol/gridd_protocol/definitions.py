@@ -116,6 +116,8 @@ def checked(raw: bytes) -> Checked:
         definition = msgspec.convert(members, Definition)
     except msgspec.ValidationError as error:
         _refuse_shape(members, str(error))
+    except UnicodeEncodeError:
+        _refuse("", members, "has a member whose name holds half of a surrogate pair")
     _check_files("inputs", definition.inputs)
     _check_files("configFiles", definition.config_files)
     needs = definition.requirements or _NO_REQUIREMENTS
@@ -152,13 +154,18 @@ def _decoded(raw: bytes) -> dict[str, Any]:
         raise ProtocolError(
             ErrorCode.BAD_JSON, "definition is not JSON in UTF-8", field="definition"
         ) from None
-    # Brackets in strings count too: only a definition with many is walked.
-    brackets = raw.count(b"[") + raw.count(b"{")
-    if brackets > limits.DEFINITION_DEPTH_MAX and _depth(members) > limits.DEFINITION_DEPTH_MAX:
+    if is_too_deep(raw, members):
         _refuse_depth()
     if not isinstance(members, dict):
         _refuse("", members, "is not an object")
     return members
+
+
+def is_too_deep(raw: bytes, value: object) -> bool:
+    """Whether ``value``, decoded from ``raw``, has more than ``DEFINITION_DEPTH_MAX`` levels."""
+    # Brackets in strings count too: only a text with many is walked.
+    brackets = raw.count(b"[") + raw.count(b"{")
+    return brackets > limits.DEFINITION_DEPTH_MAX and _depth(value) > limits.DEFINITION_DEPTH_MAX
 
 
 def _depth(value: object) -> int:

@@ -4,6 +4,7 @@
 REST; ``fatal`` says that a socket is closed after the error was sent.
 """
 
+import reprlib
 from enum import Enum
 
 
@@ -48,6 +49,7 @@ class ProtocolError(Exception):
 
     ``field`` is a dotted path such as ``definition.inputs.a.type``; ``limit`` is the bound that
     was passed, in the unit its field has. The sentence names field, value and limit by itself.
+    Both texts are cut, since either may quote what the peer sent.
     """
 
     def __init__(
@@ -58,10 +60,11 @@ class ProtocolError(Exception):
         field: str | None = None,
         limit: int | None = None,
     ) -> None:
+        message = _cut(message, _MESSAGE_MAX)
         super().__init__(message)
         self.code = code
         self.message = message
-        self.field = field
+        self.field = None if field is None else _cut(field, _FIELD_MAX)
         self.limit = limit
 
     def body(self) -> dict[str, object]:
@@ -74,7 +77,21 @@ class ProtocolError(Exception):
         return body
 
 
+_MESSAGE_MAX = 500  # characters; chosen: longer than any sentence of ours with its names
+_FIELD_MAX = 300
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
 def shown(value: object, length: int = 60) -> str:
     """``value`` for an error sentence: as written, cut to ``length`` characters."""
-    text = repr(value)
-    return text if len(text) <= length else text[: length - 1] + "…"
+    # A peer's value may have millions of items: what is cut off must not be written out first.
+    text = repr(value[:length]) if isinstance(value, str) else _brief.repr(value)
+    return _cut(text, length)
+
+
+_brief = reprlib.Repr()
+_brief.maxlist = _brief.maxdict = _brief.maxtuple = 40
+_brief.maxstring = _brief.maxother = _brief.maxlong = 200  # beyond any ``length`` in use

@@ -37,6 +37,8 @@ WORKER_OUTBOX_BYTES_MAX: Final = 64 << 20  # likewise, for a worker: definitions
 OUTBOX_COALESCE_BYTES: Final = 256 << 10  # above it, state updates of one job replace each other
 OUTBOX_STALL_MS: Final = 20_000  # one write may wait this long for a peer that does not read
 CREDIT_MAX: Final = 10_000  # jobs one worker may hold
+UPSTREAM_FRAME_BYTES_MAX: Final = 64 << 20  # from upstream's worker: a result with its whole log
+UPSTREAM_DEFINITION_BYTES_MAX: Final = 60_000  # to upstream's worker: more ends its process
 
 # --- time ----------------------------------------------------------------------------
 LEASE_MS: Final = 30_000  # silence after which a worker loses its jobs

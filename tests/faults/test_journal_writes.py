@@ -3,6 +3,7 @@
 ``FaultyFiles`` is a disk in memory that keeps apart what was written and what is durable.
 """
 
+import contextlib
 import errno
 import itertools
 import logging
@@ -30,6 +31,8 @@ class Inode:
     def __init__(self) -> None:
         self.data = bytearray()
         self.durable = b""
+        self.given_up: set[int] = set()  # bytes of a failed sync: they read back, and no later
+        # sync writes them
 
 
 class FaultyFile:
@@ -41,10 +44,11 @@ class FaultyFile:
         return bytes(self.inode.data[offset : offset + size])
 
     def write(self, data: bytes) -> None:
-        taken = self.disk.short_write
-        if taken is not None:
-            self.inode.data += data[:taken]
-        self.disk.step("write", self.path, part=lambda: self.inode.data.extend(data))
+        try:
+            self.disk.step("write", self.path, part=lambda: self.inode.data.extend(data))
+        except OSError:
+            self.inode.data += data[: self.disk.short_write or 0]
+            raise
         self.inode.data += data
 
     def size(self) -> int:
@@ -53,10 +57,19 @@ class FaultyFile:
     def truncate(self, size: int) -> None:
         self.disk.step("truncate", self.path)
         del self.inode.data[size:]
+        self.inode.given_up = {at for at in self.inode.given_up if at < size}
 
     def sync(self) -> None:
-        self.disk.step("sync", self.path)
-        self.inode.durable = bytes(self.inode.data)
+        inode = self.inode
+        try:
+            self.disk.step("sync", self.path)
+        except OSError:
+            inode.given_up |= set(range(len(inode.durable), len(inode.data)))
+            raise
+        data = bytearray(inode.data)
+        for at in inode.given_up:
+            data[at] = 0
+        inode.durable = bytes(data)
 
     def close(self) -> None:
         pass
@@ -171,7 +184,7 @@ def torn(inode: Inode, chance: random.Random) -> bytearray:
 
 
 def open_on(disk: FaultyFiles, segment_bytes: int = 1 << 20) -> FileJournal:
-    return FileJournal("/d", fs=disk, segment_bytes=segment_bytes, now_ms=lambda: 0)
+    return FileJournal("/d", fs=disk, segment_bytes=segment_bytes, room_bytes=50, now_ms=lambda: 0)
 
 
 def payloads(journal: FileJournal) -> list[bytes]:
@@ -224,7 +237,7 @@ def test_a_failed_append_ends_writing_for_good(operation: str) -> None:
         journal.append([b"lost"], end)
     disk.failing.clear()
     disk.steps.clear()
-    with pytest.raises(WriteFailed, match="start gridd again"):
+    with pytest.raises(WriteFailed, match="until the disk takes it again"):
         journal.append([b"later"], end)
     with pytest.raises(WriteFailed):
         journal.append([b"later"], journal.end)
@@ -366,22 +379,56 @@ def live_until_the_cut(disk: FaultyFiles, told: Told, chance: random.Random) -> 
         journal = open_on(disk, segment_bytes=300)
         told.check(journal)
         while True:
+            if chance.random() < 0.2:
+                fail_and_go_on(disk, journal, told, chance)
             told.append(journal, chance)
             if chance.random() < 0.2:
                 state = b"%d" % len(told.acknowledged)
                 journal.write_snapshot(journal.end, [state])
 
 
+def fail_and_go_on(
+    disk: FaultyFiles, journal: FileJournal, told: Told, chance: random.Random
+) -> None:
+    """A disk that fails for a while, and may fail again while the journal is reopened."""
+    for operation in ("write", "sync", "truncate"):
+        if chance.random() < 0.7:
+            disk.fail(operation)
+    if "write" in disk.failing:
+        disk.short_write = chance.choice([None, 10, 60])
+    try:
+        told.append(journal, chance)
+    except WriteFailed:
+        for _ in range(chance.randint(0, 2)):
+            with contextlib.suppress(WriteFailed):
+                journal.reopen()
+            if disk.failing:
+                disk.short_write = None
+                disk.failing.popitem()
+        disk.failing.clear()
+        disk.short_write = None
+        journal.reopen()
+        told.under_way = []  # never acknowledged, and now it must not be there
+        assert payloads(journal) == told.acknowledged
+    finally:
+        disk.failing.clear()
+        disk.short_write = None
+
+
 @pytest.mark.parametrize("seed", range(300))
 def test_no_crash_loses_what_was_acknowledged(seed: int) -> None:
-    """Eight lives of one disk. Each ends at a random step: by ``kill -9``, or by a power cut
-    with unsynced blocks and names torn at random."""
+    """Eight lives of one disk, which fails now and then. Each ends at a random step: by
+    ``kill -9``, or by a power cut with unsynced blocks and names torn at random."""
     chance = random.Random(seed)
     disk, told = FaultyFiles(), Told()
     for _ in range(8):
         disk.cut_at = len(disk.steps) + chance.randint(0, 60)
         live_until_the_cut(disk, told, chance)
-        disk = disk.after_power_cut(chance) if chance.random() < 0.5 else disk.after_kill()
+        # A process killed after a failed sync that it could not take back leaves bytes that read
+        # well and are not on the disk: nobody can tell (docs/journal.md), so not that one.
+        misleading = any(inode.given_up for inode in disk.names.values())
+        cut = misleading or chance.random() < 0.5
+        disk = disk.after_power_cut(chance) if cut else disk.after_kill()
     told.check(open_on(disk))
 
 

@@ -9,6 +9,7 @@ from gridd.core.events import WorkerSaid
 from gridd.core.settings import Settings
 from gridd.daemon import Daemon
 from gridd.edge.client_frames import JsonFrames
+from gridd.journal.base import Fenced
 from gridd.journal.memory import MemoryJournal
 from gridd_protocol import messages as m
 from gridd_protocol.errors import ErrorCode, ProtocolError
@@ -277,19 +278,19 @@ async def test_a_watcher_of_an_unknown_job_waits_for_it(world):
         await task
 
 
-async def test_when_the_journal_fails_nothing_is_acknowledged_and_everybody_is_told():
+async def test_when_the_journal_is_not_ours_any_more_that_is_the_end():
     world = World()
     job = await world.submit("kept")
 
     def fail(batch, after):
-        raise OSError("no space left on device")
+        raise Fenced("another process has written to it")
 
     world.journal.append = fail
     with pytest.raises(ProtocolError) as caught:
         await world.submit("lost")
     assert caught.value.code is ErrorCode.UNAVAILABLE
-    assert not world.daemon.healthy
-    with pytest.raises(OSError, match="no space"):
+    assert world.daemon.trouble == "see the server's log"
+    with pytest.raises(Fenced, match="another process"):
         await world.daemon.failed
     with pytest.raises(ProtocolError):
         await world.submit("later")

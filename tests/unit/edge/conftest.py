@@ -16,6 +16,7 @@ from yarl import URL
 
 from gridd.blobs.folder import FolderBlobs
 from gridd.core.effects import Accepted, Cancelled, JobView, WorkerView
+from gridd.core.explain import Explanation
 from gridd.edge.app import build_app
 from gridd.edge.events import Pace
 from gridd.edge.parameters import queue_name
@@ -107,6 +108,10 @@ class FakeGrid(Grid):
     async def finished(self, queue: str | None, job: str) -> bytes | None:
         found = self.find(queue, job)
         return found and found.finished
+
+    async def explain(self, queue: str, job: str) -> Explanation | None:
+        found = self.find(queue, job)
+        return found and Explanation(found.view.state, "it waits", 0, 1, 0, 0, {}, 0, ())
 
     async def expired(self, queue: str | None, job: str) -> int | None:
         return self.gone.get((queue, job))

@@ -161,3 +161,46 @@ async def test_head_is_get_without_a_body(server: Any) -> None:
     answer = await server("HEAD", f"/j/{job}/definition.json")
     assert (answer.status, await answer.read()) == (200, b"")
     assert answer.headers["Content-Length"] == str(len(RAW) + len(b'{"data":}'))
+
+
+@pytest.mark.parametrize("family", ["/q/q1/j/", "/j/"])
+async def test_the_status_of_a_result_says_how_far_the_job_is(server: Any, family: str) -> None:
+    async def asked(job: str) -> tuple[int, Any]:
+        answer = await server("GET", f"{family}{job}/result")
+        return answer.status, await answer.json()
+
+    waiting = server.grid.put({"image": "a"})
+    status, body = await asked(waiting)
+    assert (status, body["data"]["state"], body["data"]["namespaces"]) == (202, "Queued", ["_"])
+    running = server.grid.put({"image": "b"}, state="Running", worker="w", attempt=1)
+    status, body = await asked(running)
+    assert (status, body["data"]["state"], body["data"]["worker"]) == (202, "Running", "w")
+    finished = server.grid.put({"image": "c"}, result={"StatusCode": 0})
+    status, body = await asked(finished)
+    assert (status, body["data"]["finished"]["result"]) == (200, {"StatusCode": 0})
+    cancelled = server.grid.put({"image": "d"}, state="Finished", finished_reason="Cancelled")
+    status, body = await asked(cancelled)
+    assert (status, body["data"]["finishedReason"]) == (200, "Cancelled")
+    assert await asked(UNKNOWN) == (404, {"error": "Job not found", "code": "not-found"})
+
+
+async def test_an_expired_job_is_gone_and_not_unknown(server: Any) -> None:
+    server.grid.gone = {("q1", UNKNOWN): 17, (None, UNKNOWN): 17}
+    for path in ("/q/q1/j/{}", "/j/{}.json", "/q/q1/j/{}/result", "/j/{}/result"):
+        answer = await server("GET", path.format(UNKNOWN))
+        body = await answer.json()
+        assert (answer.status, body["code"], body["job"]) == (410, "gone", UNKNOWN), path
+        assert body["expiredTime"] == 17
+        assert UNKNOWN in body["error"]
+    for name in ("definition.json", "result.json", "results.json"):
+        upstream_shaped = await server("GET", f"/q/q1/j/{UNKNOWN}/{name}")
+        assert await upstream_shaped.json() == {"data": None}
+    elsewhere = await server("GET", f"/q/q2/j/{UNKNOWN}")
+    assert elsewhere.status == 404
+
+
+async def test_a_document_is_200_from_submission_on(server: Any) -> None:
+    """Upstream's tests ask for that (WIRE 9.5)."""
+    waiting = server.grid.put({"image": "a"})
+    for path in (f"/q/q1/j/{waiting}", f"/j/{waiting}.json"):
+        assert (await server("GET", path)).status == 200

@@ -1,6 +1,7 @@
 """Blobs under ``/f`` (WIRE 1.10)."""
 
 import asyncio
+import errno
 import hashlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -174,13 +175,14 @@ async def test_known_and_changed_files(server: Any) -> None:
 
 async def test_a_full_disk_is_unavailable(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     async def full(*args: object) -> None:
-        raise BlobError("can't write /secret/place: No space left on device; free some space")
+        cause = OSError(errno.ENOSPC, "No space left on device")
+        raise BlobError("can't write /secret/place: no space; free some space") from cause
 
     monkeypatch.setattr(server.blobs, "put", full)
     answer = await server("PUT", "/f/name", data=b"x")
     assert answer.status == 503
     assert await answer.json() == {
-        "error": "the grid can't keep files at the moment; try again later",
+        "error": "the grid can't keep files now: the disk is full; try again later",
         "code": "unavailable",
     }
 
@@ -193,8 +195,8 @@ async def test_a_blob_that_is_cut_short_on_disk_is_not_passed_off_as_whole(
     [file] = files_in(tmp_path)
     opened = server.blobs.open
 
-    async def then_cut(key: str) -> Any:
-        blob = await opened(key)
+    async def then_cut(*asked: Any) -> Any:
+        blob = await opened(*asked)
         file.write_bytes(DATA[:100_000])
         return blob
 

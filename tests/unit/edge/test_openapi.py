@@ -13,6 +13,7 @@ from gridd.blobs.base import Blob
 from gridd.edge.openapi import Operation, description, operations
 from gridd.errors import BlobError
 from gridd.grid import Grid
+from gridd.mcp.routes import CALLS_MAX
 from gridd_protocol.errors import ErrorCode, ProtocolError
 from gridd_protocol.limits import SUBMIT_BODY_BYTES_MAX
 
@@ -89,6 +90,9 @@ class Case:
         self.body: dict[str, Any] = {}
         if operation.body is not None:
             self.send({"definition": DEFINITION, "queue": "q2"})
+        if operation.path == "/mcp":
+            self.headers["Content-Type"] = "application/json"
+            self.send({"jsonrpc": "2.0", "id": 1, "method": "ping"})
 
     @property
     def path(self) -> str:
@@ -123,14 +127,22 @@ class Case:
         else:
             assert status == 200
 
+    @property
+    def tools(self) -> Any:
+        routes = self.server.app.router.routes()
+        handlers = {route.resource.canonical: route.handler for route in routes}
+        return handlers["/mcp"].__self__
+
     def _for_202(self) -> None:
+        if self.operation.path == "/mcp":
+            self.send({"jsonrpc": "2.0", "method": "notifications/initialized"})
         self.names["job"] = self.server.grid.put({"image": "waits"})
 
     def _for_206(self) -> None:
         self.headers["Range"] = "bytes=0-0"
 
     def _for_302(self) -> None:
-        async def elsewhere(key: str) -> Blob:
+        async def elsewhere(key: str, headers: object) -> Blob:
             return Blob(1, key, location="http://blobs.example/x")
 
         self.server.blobs.open = elsewhere
@@ -139,14 +151,20 @@ class Case:
         self.headers["If-None-Match"] = f'"{KEY}"'
 
     def _for_400(self) -> None:
-        first = next(part for part in self.operation.path.split("/") if part.startswith("{"))
-        self.names |= {first[1:-1]: BAD[first[1:-1]]}
+        in_path = [part[1:-1] for part in self.operation.path.split("/") if part.startswith("{")]
+        if in_path:
+            self.names[in_path[0]] = BAD[in_path[0]]
+        else:
+            self.headers["X-Long"] = "a" * 9_000
 
     def _for_403(self) -> None:
         self.headers["Origin"] = "http://elsewhere.example"
 
     def _for_404(self) -> None:
         self.names |= {"job": UNKNOWN, "document": f"{UNKNOWN}.json", "key": UNKNOWN}
+
+    def _for_406(self) -> None:
+        self.headers["Accept"] = "text/html"
 
     def _for_409(self) -> None:
         self.send({"definition": DEFINITION, "id": UNKNOWN})
@@ -155,8 +173,8 @@ class Case:
         self.fail(ProtocolError(ErrorCode.GONE, "forgotten in this moment"))
 
     def _for_413(self) -> None:
-        too_much = (4 << 20) + 1 if self.operation.method == "put" else SUBMIT_BODY_BYTES_MAX + 1
-        self.body = {"data": io.BytesIO(bytes(too_much))}
+        too_much = SUBMIT_BODY_BYTES_MAX if self.operation.path.startswith("/q") else 4 << 20
+        self.body = {"data": io.BytesIO(bytes(too_much + 1))}
 
     def _for_416(self) -> None:
         self.headers["Range"] = "bytes=999-"
@@ -170,7 +188,11 @@ class Case:
 
         self.server.grid.submit = full
 
+    def _for_501(self) -> None:
+        self.tools.installed = False
+
     def _for_503(self) -> None:
+        self.tools.calls = CALLS_MAX
         self.fail(ProtocolError(ErrorCode.UNAVAILABLE, "no journal"))
 
 
