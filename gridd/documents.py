@@ -3,6 +3,7 @@
 Pure functions from records to the JSON that peers get (WIRE 1.5, 1.7).
 """
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,6 +13,7 @@ from gridd.core import records as r
 from gridd.core.effects import JobView
 from gridd.core.logs import StoredLogs
 from gridd.submission import shown_members
+from gridd_protocol.canonical import read_json, without_surrogates
 from gridd_protocol.messages import LogLine
 
 _read_record = msgspec.msgpack.Decoder(r.Record).decode
@@ -41,8 +43,10 @@ def finished_of(payload: bytes, view: JobView, definition: bytes | None) -> byte
     record = _read_record(payload)
     assert isinstance(record, r.Finished), type(record)
     logs = _read_logs(record.logs) if record.logs else StoredLogs()
-    result: dict[str, Any] = msgspec.json.decode(record.result) if record.result else {}
+    result = _result_of(record.result)
     printed = logs.run or (logs.build if record.reason == "Error" else [])
+    if result.pop("logsComplete", False):  # its worker told the whole log (edge/upstream_results)
+        printed = []
     result["logs"] = [*wire_lines(printed), *result.get("logs", [])]
     finished: dict[str, Any] = {
         "type": "Finished",
@@ -58,6 +62,19 @@ def finished_of(payload: bytes, view: JobView, definition: bytes | None) -> byte
         if text:
             job[name] = msgspec.Raw(text)
     return msgspec.json.encode({**job, "finished": finished})
+
+
+def _result_of(text: bytes) -> dict[str, Any]:
+    """What the worker wrote. Half of a surrogate pair, which JavaScript writes and UTF-8 has no
+    place for, becomes U+FFFD."""
+    if not text:
+        return {}
+    try:
+        result: dict[str, Any] = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        written_out = json.dumps(read_json(text), ensure_ascii=False)
+        result = json.loads(without_surrogates(written_out))
+    return result
 
 
 def wire_lines(lines: Iterable[LogLine]) -> list[list[str | int | bool]]:

@@ -135,6 +135,12 @@ def _parse_with_surrogates(body: bytes) -> _Submission | None:
         return msgspec.convert(members, _Submission)
     except msgspec.ValidationError as error:
         raise _wrong(error, ErrorCode.BAD_REQUEST) from None
+    except UnicodeEncodeError:
+        raise ProtocolError(
+            ErrorCode.BAD_REQUEST,
+            "a member of the body has a name that holds half of a surrogate pair",
+            field="body",
+        ) from None
 
 
 def _ascii(value: Any) -> bytes:

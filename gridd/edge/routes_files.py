@@ -21,11 +21,12 @@ class FileRoutes:
 
     async def download(self, request: web.Request) -> web.StreamResponse:
         key = parameters.blob_key(request)
-        blob = await self._blobs.open(key)
+        content_type = "application/json" if key.endswith(".json") else BYTES_TYPE
+        headers = blob_headers(key, key, content_type)
+        blob = await self._blobs.open(key, headers)
         if blob is None:
             raise not_found("File not found")
-        content_type = "application/json" if key.endswith(".json") else BYTES_TYPE
-        return await send_blob(request, blob, blob_headers(key, key, content_type))
+        return await send_blob(request, blob, headers)
 
     async def exists(self, request: web.Request) -> web.Response:
         known = await self._blobs.exists(parameters.blob_key(request))

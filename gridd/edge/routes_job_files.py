@@ -130,10 +130,11 @@ class JobFileRoutes:
         return key, parts.netloc.lower() in here and parts.scheme in ("", "http", "https")
 
     async def _blob(self, request: web.Request, key: str, name: str) -> web.StreamResponse:
-        blob = await self._blobs.open(key)
+        headers = blob_headers(key, name, content_type(name))
+        blob = await self._blobs.open(key, headers)
         if blob is None:
             raise not_found(f"File {shown(key, 80)} not found")
-        return await send_blob(request, blob, blob_headers(key, name, content_type(name)))
+        return await send_blob(request, blob, headers)
 
 
 def _read(document: bytes, kind: type[T]) -> T:

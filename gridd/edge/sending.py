@@ -85,7 +85,8 @@ def _part(request: web.Request, blob: Blob) -> range | None:
     whole = range(blob.size)
     if not match[1]:
         return whole[-int(match[2]) :] if int(match[2]) else range(0)
-    first, last = int(match[1]), int(match[2] or blob.size)
+    first = int(match[1])
+    last = int(match[2]) if match[2] else first + blob.size  # open: to the end, if it begins inside
     return None if last < first else whole[first : last + 1]
 
 

@@ -9,7 +9,7 @@ from gridd.daemon import Daemon
 from gridd.edge.client_frames import JsonFrames
 from gridd.edge.client_socket import ClientSocket
 from gridd.edge.parameters import queue_name
-from gridd.edge.upstream_worker import Pace, UpstreamWorker
+from gridd.edge.upstream_worker import WorkerPace, UpstreamWorker
 from gridd.edge.worker_socket import WorkerSocket
 from gridd_protocol.codec import Codec
 from gridd_protocol.errors import ErrorCode, ProtocolError
@@ -22,11 +22,11 @@ takes longer than half of it to be read looks dead too (FACTS 4)."""
 
 
 class Sockets:
-    def __init__(self, daemon: Daemon, frames: JsonFrames, pace: Pace | None = None) -> None:
+    def __init__(self, daemon: Daemon, frames: JsonFrames, pace: WorkerPace | None = None) -> None:
         """``pace``: of what upstream's workers are told and given; for tests."""
         self._daemon = daemon
         self._frames = frames
-        self._pace = pace or Pace()
+        self._pace = pace or WorkerPace()
 
     async def client(self, request: web.Request) -> web.StreamResponse:
         queue = queue_name(request)

@@ -34,6 +34,7 @@ PURE = {
     "msgspec",
     "operator",
     "re",
+    "reprlib",
     "string",
     "struct",
     "types",

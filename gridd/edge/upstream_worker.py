@@ -1,0 +1,457 @@
+"""Upstream's worker on our socket: its JSON outside, a native worker conversation inside.
+
+Upstream's worker claims jobs by itself from the list that it is shown. It is shown only what the
+engine leased to it (an offer) and what it runs, so it never races another worker, and what a
+change costs does not grow with the queue (DESIGN 5.5). Towards the engine this is a worker like
+any other; whether it may report on a job is the engine's to judge. Where upstream's messages
+carry no attempt, the one that this connection was given is meant.
+
+How a job is shown is decided in ``upstream_hand``, what a result becomes in ``upstream_results``.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import msgspec
+from aiohttp import WSMsgType, web
+
+from gridd.core.events import WorkerSaid
+from gridd.daemon import Daemon
+from gridd.edge import upstream_messages as um
+from gridd.edge.client_frames import JsonFrames
+from gridd.edge.frames import text_frame
+from gridd.edge.outbox import Outbox
+from gridd.edge.upstream_hand import Assignment, Hand, finished_frame, message
+from gridd.edge.upstream_results import native_result
+from gridd.edge.worker_socket import TRY_AGAIN_LATER_CLOSE
+from gridd_protocol import messages as m
+from gridd_protocol.errors import ErrorCode, ProtocolError, shown
+from gridd_protocol.limits import (
+    LOG_LINES_PER_MESSAGE_MAX,
+    UPSTREAM_FRAME_BYTES_MAX,
+    WORKER_OUTBOX_BYTES_MAX,
+)
+from gridd_protocol.names import check_job_id
+
+log = logging.getLogger("gridd")
+
+EARLY_FRAMES_MAX = 1_000
+"""Frames that wait for the worker's registration: after a reconnect it sends first what it could
+not send before (WIRE 2.8)."""
+
+_REASONS = get_args(m.Reason)
+_STEPS = get_args(m.Step)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPace:
+    """Seconds. Upstream's own times, which these answer to, are in WIRE 2.8 and 6.3 to 6.6."""
+
+    tick: float = 1.0
+    first: float = 0.5  # it registers at once; else the first full state comes without it
+    full: float = 9.0  # between full states; it reconnects after 20 s without one
+    confirm: float = 0.1  # a job that failed at once is not confirmed as running (D20)
+    offer: float = 15.0  # to claim a job; it may look for the definition for 11 s
+    announce: float = 8.0  # to announce again what it ran before it reconnected
+    stop: float = 7.0  # it stops an unwanted job after 6 s; until then its slot is taken
+    pause: float = 10.0  # without new offers, after one was not claimed
+    ended: float = 60.0  # an ended job is shown as Finished (WIRE 3.12)
+
+
+class UpstreamWorker:
+    """One connection. ``run`` returns when it is over."""
+
+    def __init__(
+        self, daemon: Daemon, frames: JsonFrames, queue: str, pace: WorkerPace | None = None
+    ) -> None:
+        self._daemon = daemon
+        self._frames = frames
+        self._queue = queue
+        self._room = daemon.room(queue)
+        self._pace = pace or WorkerPace()
+        self._loop = asyncio.get_running_loop()
+        self._peer = daemon.new_ref()
+        self._outbox: Outbox
+        self._registered: tuple[str, str, m.Resources, int] | None = None
+        self._hand = Hand("", has_gpus=False)
+        self._slots = 0
+        self._credit = 0  # as the engine knows it
+        self._stopping: dict[str, float] = {}  # job -> when its slot is free again
+        self._paused_until = 0.0
+        self._early: list[str] = []
+        self._early_bytes = 0
+        self._welcomed = asyncio.Event()
+        self._welcomed.set()  # cleared while the answer to a hello is awaited
+        self._full_at: float | None = None  # when the last full state left
+        self._full_due = False
+        self._said = False  # the frame under way was a sign of life to the engine
+        self._ticking: asyncio.TimerHandle
+        self._handlers: dict[str, Callable[[msgspec.Raw], None]] = {
+            "StateChange": self._on_state_change,
+            "JobStatusLogs": self._on_logs,
+            "RequestJobDefinitions": self._on_definitions,
+            "WorkerStatusResponse": lambda _: None,
+        }
+
+    async def run(self, ws: web.WebSocketResponse, transport: asyncio.WriteTransport) -> None:
+        self._outbox = Outbox(
+            transport, bytes_max=WORKER_OUTBOX_BYTES_MAX, before_flush=self._push_states
+        )
+        self._daemon.join_worker(self._queue, self._peer, self)
+        self._room.keepers[self._peer] = self._on_deleted
+        self._ticking = self._loop.call_later(min(self._pace.first, self._pace.tick), self._tick)
+        try:
+            async for frame in ws:
+                if frame.type is WSMsgType.TEXT:
+                    self._read(frame.data)
+                    await self._welcomed.wait()
+                    self._read_early()
+                if self._outbox.closed:
+                    break
+        finally:
+            self._ticking.cancel()
+            self._outbox.closed = True
+            self._room.keepers.pop(self._peer, None)
+            self._daemon.leave_worker(self._queue, self._peer)
+
+    # --- rooms.WorkerPeer: what the engine says ----------------------------------------
+
+    def send(self, said: m.ToWorker) -> None:
+        if isinstance(said, m.Push):
+            self._on_push(said)
+        elif isinstance(said, m.Welcome):
+            self._on_welcome(said)
+        elif isinstance(said, m.Acknowledged):
+            self._outbox.wake()  # its end is shown with whatever it is offered next
+        elif isinstance(said, m.Cancel | m.Stale):
+            self._on_over(said.job, said.attempt, getattr(said, "reason", "Cancelled"))
+        elif isinstance(said, m.Error):
+            log.warning("refused for upstream's worker %s: %s", self._hand.worker, said.message)
+
+    def close(self, code: int, reason: str) -> None:
+        self._outbox.close_after_sending(code, reason)
+        self._welcomed.set()
+
+    def _on_welcome(self, welcome: m.Welcome) -> None:
+        """``kept`` is all that it holds, since the hello named all that the engine leased to it.
+        Whether the worker still has it is for the worker to announce."""
+        known = self._hand.jobs
+        hand = Hand(self._hand.worker, has_gpus=self._hand.has_gpus)
+        due = self._loop.time() + self._pace.announce
+        for kept in welcome.kept:
+            former = known.get(kept.job)
+            lease = self._room.lease(self._hand.worker, kept.job)
+            if former is not None and former.attempt == kept.attempt:
+                hand.put(former)
+            elif lease is not None:
+                assignment = Assignment(
+                    job=kept.job,
+                    attempt=kept.attempt,
+                    definition=lease.definition.decode(),
+                    base=lease.view,
+                    phase="expected",
+                    due=due,
+                    cursor=kept.cursor,
+                )
+                hand.put(assignment)
+        for one in known.values():
+            if one.phase == "ended" and one.job not in hand.jobs:
+                hand.put(one)
+        self._hand = hand
+        self._welcomed.set()
+        self._outbox.push(self._frames.workers(self._room.engine.sessions.views()))
+        self._show_all()
+
+    def _on_push(self, push: m.Push) -> None:
+        lease = self._room.lease(self._hand.worker, push.job)
+        if lease is None or lease.attempt != push.attempt:
+            return  # taken back meanwhile; that is on its way to us
+        assignment = Assignment(
+            job=push.job,
+            attempt=push.attempt,
+            definition=push.definition,
+            base=lease.view,
+            phase="offered",
+            due=self._loop.time() + self._pace.offer,
+        )
+        self._hand.put(assignment)
+        unfit = um.why_unfit(push.definition)
+        if unfit is not None:
+            self._loop.call_soon(self._refuse, assignment, unfit)  # not while effects go out
+            return
+        self._stopping.pop(push.job, None)
+        self._outbox.wake()
+
+    def _on_over(self, job: str, attempt: int, reason: str) -> None:
+        """The lease is over, and what runs is to be stopped: the worker is told twice (D21)."""
+        one = self._hand.jobs.get(job)
+        if one is None or one.attempt != attempt:
+            return
+        self._hand.drop(job)
+        if one.phase in ("running", "expected"):
+            self._stopping[job] = self._loop.time() + self._pace.stop
+            self._loop.call_soon(self._guarded, self._say_credit)
+        self._outbox.push(finished_frame(job, one.base, reason))
+        self._show_all()
+
+    def _on_deleted(self, job: str) -> None:
+        """Files that it keeps of the job would be collected as results of the next run."""
+        one = self._hand.jobs.get(job)
+        if one is not None and one.phase == "ended":
+            self._hand.drop(job)
+        self._outbox.push(message("ClearJobCache", {"jobId": job, "namespace": "_"}))
+
+    # --- what the worker says -----------------------------------------------------------
+
+    def _read(self, text: str) -> None:
+        """One frame. Any frame is a sign of life."""
+        self._said = False
+        if text == "PING":
+            name = self._registered[0] if self._registered else "unknown"
+            self._outbox.push(text_frame(f"PONG {name}".encode()))
+        elif text not in ("", "undefined"):
+            self._guarded(self._dispatch, text)
+        if self._registered and not self._said:
+            self._guarded(self._say, m.Heartbeat())
+
+    def _dispatch(self, text: str) -> None:
+        frame = um.read_frame(text)
+        if frame.type == "WorkerRegistration":
+            self._on_registration(frame.payload)
+            return
+        handler = self._handlers.get(frame.type)
+        if handler is None:
+            raise ProtocolError(
+                ErrorCode.UNKNOWN_TYPE,
+                f"type {shown(frame.type)} is not one that a worker may send",
+                field="type",
+            )
+        if self._registered is None:
+            self._keep_early(text)
+        else:
+            handler(frame.payload)
+
+    def _keep_early(self, text: str) -> None:
+        self._early.append(text)
+        self._early_bytes += len(text)
+        if len(self._early) > EARLY_FRAMES_MAX or self._early_bytes > UPSTREAM_FRAME_BYTES_MAX:
+            self._early.clear()
+            self.close(TRY_AGAIN_LATER_CLOSE, "too much was said before WorkerRegistration")
+
+    def _read_early(self) -> None:
+        if self._registered is None or not self._early:
+            return
+        early, self._early = self._early, []
+        for text in early:
+            self._read(text)
+
+    def _on_registration(self, payload: msgspec.Raw) -> None:
+        told = um.read_as(payload, um.Registration, "payload")
+        has, slots = um.resources_of(told)
+        registered = (told.id, told.version, has, slots)
+        if registered == self._registered:
+            self._show_all()
+            return
+        if self._registered is None or self._registered[0] != told.id:
+            self._hand = Hand(told.id, has_gpus=bool(has.gpus))
+            self._stopping.clear()
+        self._hand.has_gpus = bool(has.gpus)
+        self._registered, self._slots = registered, slots
+        self._credit = self._credit_now()
+        running = [m.Held(job, attempt) for job, attempt in self._room.held(told.id).items()]
+        self._welcomed.clear()
+        self._say(
+            m.Hello(
+                worker=told.id,
+                version=told.version,
+                resources=has,
+                credit=self._credit,
+                running=running,
+            )
+        )
+
+    def _on_state_change(self, payload: msgspec.Raw) -> None:
+        change = um.read_as(payload, um.StateChange, "payload")
+        one = self._hand.jobs.get(change.job)
+        if one is None or one.phase == "ended":
+            self._on_unwanted(change, one)
+        elif change.state == "Running":
+            value = um.read_as(change.value, um.RunningValue, "payload.value")
+            self._on_running(one, int(value.time))
+        elif change.state == "Finished":
+            self._on_finished(one, um.read_as(change.value, um.FinishedValue, "payload.value"))
+        else:
+            raise ProtocolError(
+                ErrorCode.BAD_MESSAGE,
+                f"payload.state is {shown(change.state)}; a worker says Running or Finished",
+                field="payload.state",
+            )
+
+    def _on_unwanted(self, change: um.StateChange, ended: Assignment | None) -> None:
+        """It speaks of a job that it does not hold: seeing how things are makes it stop."""
+        check_job_id(change.job, "payload.job")
+        if change.state == "Running" and len(self._stopping) < self._slots:
+            self._stopping[change.job] = self._loop.time() + self._pace.stop
+            self._say_credit()
+        else:
+            self._stopping.pop(change.job, None)
+        if ended is not None:
+            self._hand.changed.add(ended.job)
+        self._show_all()
+
+    def _on_running(self, one: Assignment, time: int) -> None:
+        """A claim, or a job announced again: after a reconnect, or because it was shown Queued."""
+        if one.phase == "running":
+            return
+        was, one.phase, one.started = one.phase, "running", time
+        self._paused_until = 0.0
+        if was == "offered":
+            self._say(m.Started(one.job, one.attempt, time))
+            self._loop.call_later(self._pace.confirm, self._confirm, one)
+        self._say_credit()
+
+    def _confirm(self, one: Assignment) -> None:
+        if self._hand.jobs.get(one.job) is one and one.phase == "running":
+            self._hand.changed.add(one.job)
+            self._outbox.wake()
+
+    def _on_finished(self, one: Assignment, value: um.FinishedValue) -> None:
+        if value.reason == "WorkerLost":
+            self._give_back(one, "the worker gave it up")
+            return
+        if value.reason not in _REASONS:
+            raise ProtocolError(
+                ErrorCode.BAD_MESSAGE,
+                f"payload.value.reason is {shown(value.reason)}; a worker says "
+                + ", ".join(_REASONS),
+                field="payload.value.reason",
+            )
+        told: m.Reason = value.reason  # type: ignore[assignment]
+        streamed = self._room.engine.logs.get(one.job)
+        now = self._daemon.clock.now_ms()
+        reason, result = native_result(told, bytes(value.result), streamed, now)
+        self._hand.end(one, reason, self._loop.time() + self._pace.ended)
+        self._say(m.Finished(one.job, one.attempt, reason, result))
+
+    def _on_logs(self, payload: msgspec.Raw) -> None:
+        told = um.read_as(payload, um.JobLogs, "payload")
+        one = self._hand.jobs.get(told.job)
+        if one is None or one.phase not in ("running", "expected") or told.step not in _STEPS:
+            return  # as upstream's server does (WIRE 2.5)
+        step: m.Step = told.step  # type: ignore[assignment]
+        lines = um.split_lines(told.logs)
+        for at in range(0, len(lines), LOG_LINES_PER_MESSAGE_MAX):
+            part = lines[at : at + LOG_LINES_PER_MESSAGE_MAX]
+            self._say(m.Log(one.job, one.attempt, step, one.cursor, part))
+            one.cursor += len(part)
+
+    def _on_definitions(self, payload: msgspec.Raw) -> None:
+        asked = um.read_as(payload, um.DefinitionsRequest, "payload").jobs
+        frame = self._hand.definitions_frame(asked)
+        if frame is not None:
+            self._outbox.push(frame)
+
+    # --- to the engine --------------------------------------------------------------------
+
+    def _say(self, said: m.FromWorker) -> None:
+        self._said = True
+        self._daemon.step(self._queue, WorkerSaid(self._peer, said))
+
+    def _credit_now(self) -> int:
+        """As many as it has slots, less those of jobs that it is still stopping. While it is
+        paused, only what it runs already."""
+        if self._loop.time() < self._paused_until:
+            return self._hand.busy
+        return max(self._slots - len(self._stopping), 0)
+
+    def _say_credit(self) -> None:
+        credit = self._credit_now()
+        if credit != self._credit and self._registered is not None:
+            self._credit = credit
+            self._say(m.Credit(credit))
+
+    def _give_back(self, one: Assignment, why: str) -> None:
+        self._hand.drop(one.job)
+        self._show_all()
+        self._say(m.Release(one.job, one.attempt, why))
+
+    def _pause(self) -> None:
+        self._paused_until = self._loop.time() + self._pace.pause
+        self._say_credit()
+
+    def _refuse(self, one: Assignment, unfit: str) -> None:
+        """A job that would end this worker's process is for others, or for nobody."""
+        if self._hand.jobs.get(one.job) is not one:
+            return
+        others = any(type(worker) is not UpstreamWorker for worker in self._room.workers.values())
+        self._hand.drop(one.job)
+        if others:
+            self._guarded(self._pause)
+            said: m.FromWorker = m.Release(one.job, one.attempt, unfit)
+        else:
+            result: dict[str, Any] = {"error": unfit, "isTimedOut": False, "outputs": {}}
+            text = msgspec.json.encode(result).decode()
+            said = m.Finished(one.job, one.attempt, "Error", text)
+        self._guarded(self._say, said)
+
+    # --- time -----------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        self._ticking = self._loop.call_later(self._pace.tick, self._tick)
+        if self._outbox.closed:
+            return
+        now = self._loop.time()
+        last = self._full_at
+        if last is None or now - last >= self._pace.full - self._pace.tick / 2:
+            self._show_all()
+        if self._registered is not None:
+            self._guarded(self._look_at_hand, now)
+
+    def _look_at_hand(self, now: float) -> None:
+        over = [one for one in self._hand.jobs.values() if one.due <= now]
+        if any(one.phase == "offered" for one in over):
+            self._pause()
+        for one in over:
+            if one.phase == "offered":
+                self._give_back(one, "the worker did not claim it")
+            elif one.phase == "expected":
+                self._give_back(one, "the worker came back without it")
+            elif one.phase == "ended":
+                self._hand.drop(one.job)
+        freed = [job for job, due in self._stopping.items() if due <= now]
+        for job in freed:
+            del self._stopping[job]
+        if freed:
+            self._show_all()  # it looks for work only when it is shown something
+        self._say_credit()
+
+    # --- to the worker ----------------------------------------------------------------------
+
+    def _show_all(self) -> None:
+        self._full_due = True
+        self._outbox.wake()
+
+    def _push_states(self) -> None:
+        """At most one frame of states for all that changed in this turn."""
+        if not self._welcomed.is_set():
+            return  # what it holds is not known yet
+        if self._full_due:
+            self._full_due = False
+            self._full_at = self._loop.time()
+            self._outbox.push(self._hand.full_frame())
+        elif self._hand.changed:
+            self._outbox.push(self._hand.update_frame())
+
+    def _guarded(self, act: Callable[..., None], *args: Any) -> None:
+        """What it got wrong is told to it (it ignores the type) and disturbs nothing else."""
+        if self._outbox.closed:
+            return
+        try:
+            act(*args)
+        except ProtocolError as error:
+            self._outbox.push(self._frames.error(error))
+            if error.code is ErrorCode.UNAVAILABLE:
+                self.close(TRY_AGAIN_LATER_CLOSE, error.message)
