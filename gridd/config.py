@@ -15,13 +15,23 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from gridd.blobs.bucket import (
+    LINK_MS,
+    LINK_MS_MAX,
+    Bucket,
+    S3Options,
+    read_bucket,
+    read_endpoint,
+    read_region,
+)
 from gridd.errors import ConfigError
 from gridd_protocol import limits
 from gridd_protocol.errors import shown
 from gridd_protocol.units import parse_duration_setting
 
 _DURATION_MS_MAX = 100 * 365 * 24 * 3_600_000  # a century: beyond it a digit too many was typed
-_LEASE_MS_MIN = 2 * limits.HEARTBEAT_MS  # a lease must outlast one lost heartbeat
+_LEASE_MS_MIN = 2_000  # the worker's clock, the network and a busy machine take their part
+_HEARTBEATS_PER_LEASE = 6  # as LEASE_MS has of HEARTBEAT_MS: several may be lost
 _IN_DATA_DIR = Path("<data-dir>")  # stands for the folder of that name in the data directory
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -77,6 +87,21 @@ def _store(kind: str, scheme: str, instead: str) -> Callable[[str], Path]:
         return _path(text)
 
     return read
+
+
+def _blobs(text: str) -> Path | Bucket:
+    if text.lower().startswith("s3:"):
+        return read_bucket(text)
+    if "://" in text:
+        raise ValueError(f"{shown(text)} is neither a folder nor s3://BUCKET")
+    return _path(text)
+
+
+def _link_life(text: str) -> int:
+    value = duration_ms(text)
+    if not 1_000 <= value <= LINK_MS_MAX:
+        raise ValueError(f"{shown(text)} does not fit; a link lives from 1s to 7d")
+    return value
 
 
 def _origin(text: str) -> str:
@@ -158,12 +183,47 @@ class Config:
             _public_url, "URL under which others reach this grid, for links", value="URL"
         ),
     )
-    blobs: Path = field(
+    blobs: Path | Bucket = field(
         default=_IN_DATA_DIR,
         metadata=_about(
-            _store("blobs", "s3", "S3"),
-            "folder for uploaded and produced files (default: <data-dir>/blobs)",
+            _blobs,
+            "folder for uploaded and produced files (default: <data-dir>/blobs), "
+            "or s3://BUCKET[/PREFIX]",
             value="DIR",
+        ),
+    )
+    s3_endpoint: str | None = field(
+        default=None,
+        metadata=_about(
+            read_endpoint, "URL of the S3 service, where that is not Amazon's", value="URL"
+        ),
+    )
+    s3_public_endpoint: str | None = field(
+        default=None,
+        metadata=_about(
+            read_endpoint, "URL of the S3 service for those who download files", value="URL"
+        ),
+    )
+    s3_region: str | None = field(
+        default=None,
+        metadata=_about(read_region, "region of the bucket", value="REGION"),
+    )
+    s3_addressing: str = field(
+        default="auto",
+        metadata=_about(
+            _one_of("auto", "path", "virtual"),
+            "where the bucket stands in addresses: path, virtual (in the host name), or auto: "
+            "path where there is an --s3-endpoint",
+            value="STYLE",
+        ),
+    )
+    s3_link_ms: int = field(
+        default=LINK_MS,
+        metadata=_about(
+            _link_life,
+            "how long after it was asked for a file on S3 may be read, at most 7d (default: 1h)",
+            option="s3-link",
+            value="TIME",
         ),
     )
     journal: Path = field(
@@ -218,6 +278,21 @@ class Config:
     open_to_all: bool = True
     """Answer every Origin and Host. ``serve`` is open; ``up`` is not, and then only loopback
     names and ``allow_origin`` are answered. Set by the command, not by a setting."""
+
+    @property
+    def heartbeat_ms(self) -> int:
+        """How often workers are asked to speak: a short lease asks more often."""
+        return min(limits.HEARTBEAT_MS, self.lease_ms // _HEARTBEATS_PER_LEASE)
+
+    @property
+    def s3(self) -> S3Options:
+        return S3Options(
+            endpoint=self.s3_endpoint,
+            public_endpoint=self.s3_public_endpoint,
+            region=self.s3_region,
+            addressing=self.s3_addressing,
+            link_ms=self.s3_link_ms,
+        )
 
     def __post_init__(self) -> None:
         for name in ("blobs", "journal"):

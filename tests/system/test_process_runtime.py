@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from gridd_worker.cgroups import usable
 from gridd_worker.process import ProcessRuntime
 
 WAYS = ["sandbox", "direct"]
@@ -312,3 +314,37 @@ async def test_direct_names_the_real_directories(bench, direct):
     _, heard = await bench.run(direct, task)
     assert heard.text().split() == [str(directories.inputs), str(directories.root)]
     assert (directories.outputs / "y").read_text() == "x\n"
+
+
+def leave_behind(worker: int, process: int) -> list[Path]:
+    """What ``worker`` made: a stage and, where groups are used, one with ``process`` in it."""
+    stage = Path("/run", f"gridd-worker-{worker}-xyz")
+    (stage / "inputs").mkdir(parents=True)
+    if not usable():
+        return [stage]
+    group = Path("/sys/fs/cgroup/pids/gridd", f"{worker}-1-abc")
+    group.mkdir(parents=True)
+    (group / "cgroup.procs").write_text(str(process))
+    return [stage, group]
+
+
+async def test_what_a_killed_worker_left_behind_is_removed_by_the_next(sandbox):
+    """Among it a sandbox that was never set up and waits for ever."""
+    if os.geteuid() != 0:
+        return  # groups and stages are only made by root
+    killed = await asyncio.create_subprocess_exec("true")
+    await killed.wait()
+    stuck = await asyncio.create_subprocess_exec("sleep", "600")
+    try:
+        left = leave_behind(killed.pid, stuck.pid)
+        before = found("/run", f"gridd-worker-{os.getpid()}-*")
+        after = await _opened("sandbox")
+        assert [path for path in left if path in found(str(path.parent), "*")] == []
+        assert before <= found("/run", f"gridd-worker-{os.getpid()}-*"), "a living one's stage"
+        await after.close()
+        if len(left) > 1:
+            assert await asyncio.wait_for(stuck.wait(), 10) == -signal.SIGKILL
+    finally:
+        if stuck.returncode is None:
+            stuck.kill()
+            await stuck.wait()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from gridd.blobs.bucket import Bucket, S3Options
 from gridd.cli import _parser
 from gridd.config import Config, duration_ms, environment_name, is_loopback, option_name, settings
 from gridd.errors import ConfigError
@@ -16,6 +17,11 @@ EXAMPLES = {
     "data_dir": ("/srv/grid", Path("/srv/grid")),
     "public_url": ("https://grid.example.org/", "https://grid.example.org"),
     "blobs": ("/srv/blobs", Path("/srv/blobs")),
+    "s3_endpoint": ("https://s3.example.org/", "https://s3.example.org"),
+    "s3_public_endpoint": ("http://files.example.org:9000", "http://files.example.org:9000"),
+    "s3_region": ("eu-central-1", "eu-central-1"),
+    "s3_addressing": ("Virtual", "virtual"),
+    "s3_link_ms": ("5m", 300_000),
     "journal": ("/srv/journal", Path("/srv/journal")),
     "retention_ms": ("1h30m", 5_400_000),
     "log_level": ("DEBUG", "debug"),
@@ -99,7 +105,7 @@ def test_every_complaint_comes_at_once(tmp_path):
     args = {
         "config": str(file),
         "port": "70000",
-        "blobs": "s3://bucket",
+        "blobs": "s3://Bucket",
         "journal": "nats://host:4222",
         "retention_ms": "28",
         "allow_origin": ["https://ok.example", "example.org"],
@@ -109,7 +115,7 @@ def test_every_complaint_comes_at_once(tmp_path):
         "'prot' is not a setting",
         "log_level: 'loud' is not one of debug, info, warning, error",
         "--port: '70000' is not a port; write a number from 0 to 65535",
-        "--blobs: 's3://bucket': blobs can't be kept on S3 yet",
+        "--blobs: 's3://Bucket' is not a bucket; write it as s3://BUCKET",
         "--journal: 'nats://host:4222': journals can't be kept on NATS yet",
         "--retention: '28' has no unit",
         "--allow-origin: 'example.org' is not an origin",
@@ -157,6 +163,21 @@ def test_up_is_closed_to_other_sites():
         ("public_url", "ftp://x"),
         ("public_url", "https://x?y=1"),
         ("blobs", "gs://bucket"),
+        ("blobs", "s3://"),
+        ("blobs", "s3://ab"),
+        ("blobs", "s3:bucket"),
+        ("blobs", "s3://bucket/a//b"),
+        ("blobs", "s3://bucket/../b"),
+        ("blobs", "s3://bucket/ü"),
+        ("s3_endpoint", "s3.example.org"),
+        ("s3_endpoint", "https://key:secret@s3.example.org"),
+        ("s3_endpoint", "https://s3.example.org/path"),
+        ("s3_endpoint", "https://s3.example.org:0"),
+        ("s3_public_endpoint", "ftp://x"),
+        ("s3_region", "Europe"),
+        ("s3_addressing", "dns"),
+        ("s3_link_ms", "8d"),
+        ("s3_link_ms", "999ms"),
         ("retention_ms", "59s"),
         ("retention_ms", "-1d"),
         ("allow_origin", "https://x/page"),
@@ -169,6 +190,21 @@ def test_up_is_closed_to_other_sites():
 def test_what_does_not_fit_is_refused_with_its_value(name, text):
     [complaint] = complaints({name: text})
     assert repr(text) in complaint
+
+
+@pytest.mark.parametrize(
+    ("text", "bucket", "shown"),
+    [
+        ("s3://grid", Bucket("grid"), "s3://grid"),
+        ("S3://grid/", Bucket("grid"), "s3://grid"),
+        ("s3://grid.files/a/b/", Bucket("grid.files", "a/b/"), "s3://grid.files/a/b"),
+    ],
+)
+def test_blobs_may_be_in_a_bucket(text, bucket, shown):
+    config = Config.load({"blobs": text, "s3_endpoint": "http://localhost:9000"}, {})
+    assert config.blobs == bucket
+    assert str(config.blobs) == shown
+    assert config.s3 == S3Options(endpoint="http://localhost:9000")
 
 
 @pytest.mark.parametrize(

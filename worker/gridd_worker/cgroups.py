@@ -7,6 +7,7 @@ says so. Version 2 is not used: nobody has tried it here yet.
 import asyncio
 import logging
 import os
+import signal
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,28 @@ class Group:
                     await asyncio.sleep(0.01)
             else:
                 _log.warning("control group %s can't be removed: %s", folder, problem)
+
+
+def lives(worker: str) -> bool:
+    """Whether the process that gave its id to a group or a stage is still there."""
+    return not worker.isdigit() or Path("/proc", worker).exists()
+
+
+async def sweep() -> None:
+    """Remove the groups of workers that are no more, with what is still in them.
+
+    A worker that is killed removes nothing. What it ran goes with it, but for a sandbox that was
+    just being set up: bwrap (0.8) then waits for ever, and only its group tells whose it was.
+    """
+    for controller in _CONTROLLERS:
+        for folder in (_ROOT / controller / "gridd").glob("*-*-*"):
+            if lives(folder.name.partition("-")[0]):
+                continue
+            with suppress(OSError):
+                for process in map(int, (folder / "cgroup.procs").read_text().split()):
+                    if process > 1:  # 0 is one of another process namespace
+                        os.kill(process, signal.SIGKILL)
+            await Group((folder,)).remove()
 
 
 def make_group(name: str, allowance: Allowance) -> Group:

@@ -22,7 +22,7 @@ from websockets.frames import Close
 from websockets.typing import Subprotocol
 
 from gridd_protocol.codec import Codec, Decoded
-from gridd_protocol.limits import OUTBOX_STALL_MS
+from gridd_protocol.limits import LEASE_MS, OUTBOX_STALL_MS
 from gridd_protocol.messages import (
     SUBPROTOCOL_JSON,
     SUBPROTOCOL_MSGPACK,
@@ -54,14 +54,17 @@ class End(Enum):
 
 class Delays:
     """Seconds until the next try: 0, then 0.5 doubling to 10, each spread by up to a half so that
-    the workers of a lost server do not come back as one."""
+    the workers of a lost server do not come back as one. At most a third of the server's lease:
+    a worker tries more than once in the time that a server gives it after a restart."""
 
     def __init__(self, chance: Callable[[], float] = random.random) -> None:
         self._chance = chance
         self._failures = 0
+        self._max_s = DELAY_MAX_S
 
-    def welcomed(self) -> None:
+    def welcomed(self, lease_ms: int = LEASE_MS) -> None:
         self._failures = 0
+        self._max_s = max(min(DELAY_MAX_S, lease_ms / 3_000), DELAY_FIRST_S)
 
     def after(self, end: End) -> float:
         if end is End.REPLACED:
@@ -70,7 +73,7 @@ class Delays:
         if self._failures == 1:
             return DELAY_FIRST_S * self._chance() if end is End.GOING_AWAY else 0.0
         doublings = min(self._failures - 2, 10)  # the power stays small
-        return self._spread(min(DELAY_FIRST_S * 2**doublings, DELAY_MAX_S))
+        return self._spread(min(DELAY_FIRST_S * 2**doublings, self._max_s, DELAY_MAX_S))
 
     def _spread(self, delay_s: float) -> float:
         return delay_s * (0.5 + 0.5 * self._chance())
@@ -237,7 +240,7 @@ class Connection:
 
     def _before(self, actions: list[Action]) -> None:
         if isinstance(actions[0], Welcomed):
-            self._delays.welcomed()
+            self._delays.welcomed(self._conversation.lease_ms)
             if self._lost_at is not None:
                 _log.info(
                     "connected to %s after %.1f s", self._url, time.monotonic() - self._lost_at

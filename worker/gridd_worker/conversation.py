@@ -178,6 +178,11 @@ class Conversation:
         return self._link is _Link.OPEN
 
     @property
+    def lease_ms(self) -> int:
+        """Of the server, as its last welcome said."""
+        return self._lease_ms
+
+    @property
     def draining(self) -> bool:
         return self._draining
 

@@ -10,6 +10,8 @@ import ipaddress
 import os
 import random
 import socket
+import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,7 +21,11 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 ATTEMPTS: Final = 5
+SERVER_PATIENCE_S: Final = 300.0
+"""For the grid's own server: while it is restarted, or short of disk, no job has to fail for it.
+Beyond it the job ends with an error. A lost lease stops the waiting earlier."""
 _BACKOFF_S: Final = 0.25  # doubled each time: 0.25, 0.5, 1, 2 s, each up to a quarter longer
+_BACKOFF_MAX_S: Final = 5.0
 _REDIRECTS_MAX: Final = 10
 _BLOCK_BYTES: Final = 1 << 18
 # No limit in all: a large file takes its time. A minute without a byte is a dead peer.
@@ -88,21 +94,34 @@ def shown_url(url: str | URL) -> str:
         return str(url).split("?")[0][:200]
 
 
-async def fetch(http: aiohttp.ClientSession, url: str, target: Path, bytes_max: int) -> Fetched:
+async def tries(patience_s: float = 0.0) -> AsyncIterator[int]:
+    """Counts from 1, with growing pauses: to ``ATTEMPTS``, and on until ``patience_s`` is over."""
+    ends = time.monotonic() + patience_s
+    number = 1
+    yield number
+    while number < ATTEMPTS or time.monotonic() < ends:
+        pause_s = min(_BACKOFF_S * 2 ** min(number - 1, 10), _BACKOFF_MAX_S)
+        await asyncio.sleep(pause_s * random.uniform(1, 1.25))
+        number += 1
+        yield number
+
+
+async def fetch(
+    http: aiohttp.ClientSession, url: str, target: Path, bytes_max: int, patience_s: float = 0.0
+) -> Fetched:
     """Streams ``url`` into the file ``target`` and hashes it on the way.
 
-    ``ATTEMPTS`` tries on network errors and 5xx answers, none more on other answers. On failure
-    a part of it may be left and ``FetchError`` says what the last try met. ``OSError``: the disk.
+    ``ATTEMPTS`` tries on network errors and 5xx answers (more while ``patience_s`` lasts), none
+    more on other answers. On failure a part of it may be left and ``FetchError`` says what the
+    last try met. ``OSError``: the disk.
     """
-    problem = ""
-    for attempt in range(ATTEMPTS):
-        if attempt:
-            await asyncio.sleep(_BACKOFF_S * 2 ** (attempt - 1) * random.uniform(1, 1.25))
+    problem, number = "", 0
+    async for number in tries(patience_s):  # noqa: B007  # it is said at the end
         try:
             return await _fetch_once(http, url, target, bytes_max)
         except _Retry as error:
             problem = str(error)
-    raise FetchError(f"{shown_url(url)} {problem} ({ATTEMPTS} attempts)")
+    raise FetchError(f"{shown_url(url)} {problem} ({number} attempts)")
 
 
 class _Retry(Exception):

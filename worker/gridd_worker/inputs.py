@@ -21,7 +21,7 @@ from gridd_protocol.definitions import Definition
 from gridd_protocol.errors import ProtocolError, shown
 from gridd_protocol.names import check_file_name, is_job_id
 from gridd_worker.cache import FileCache
-from gridd_worker.fetch import FetchError, fetch, shown_url
+from gridd_worker.fetch import SERVER_PATIENCE_S, FetchError, fetch, shown_url
 from gridd_worker.files import FileLimits, JobDirectories, place
 
 _BLOB_PATH = re.compile(r"/f/([0-9a-f]{64})$")
@@ -160,7 +160,9 @@ async def _fill(
             await asyncio.to_thread(_write, one.path, data)
         else:
             url, sha256 = _address(one.reference, api)
-            await _download(url, sha256, one.path, http, cache, budget)
+            # Our own server may be on its way back; any other is asked a few times.
+            patience_s = SERVER_PATIENCE_S if url.startswith(f"{api}/") else 0.0
+            await _download(url, sha256, one.path, http, cache, budget, patience_s)
     except ProtocolError as error:
         raise InputError(error.message) from None
     except FetchError as error:
@@ -196,14 +198,15 @@ async def _download(
     http: aiohttp.ClientSession,
     cache: FileCache,
     budget: _Budget,
+    patience_s: float,
 ) -> None:
     if sha256 is None:
-        fetched = await fetch(http, url, target, budget.next_max)
+        fetched = await fetch(http, url, target, budget.next_max, patience_s)
         budget.take(fetched.size)
         return
     async with cache.lock(sha256):
         if not await cache.copy_to(sha256, target):
-            await _download_checked(url, sha256, target, http, cache, budget)
+            await _download_checked(url, sha256, target, http, cache, budget, patience_s)
     budget.take(os.stat(target).st_size)
 
 
@@ -214,10 +217,11 @@ async def _download_checked(
     http: aiohttp.ClientSession,
     cache: FileCache,
     budget: _Budget,
+    patience_s: float,
 ) -> None:
     part = cache.scratch()
     try:
-        fetched = await fetch(http, url, part, budget.next_max)
+        fetched = await fetch(http, url, part, budget.next_max, patience_s)
         if fetched.sha256 != sha256:
             raise FetchError(
                 f"{shown_url(url)} has the sha256 {fetched.sha256}, not {sha256} as it should"

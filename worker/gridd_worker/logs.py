@@ -110,11 +110,16 @@ class LogBuffer:
         self._sent = cursor + len(lines)
         return Batch(step, cursor, lines, size)
 
-    def unsent(self) -> Iterator[tuple[int, Step, LogLine]]:
-        """``(cursor, step, line)`` of what was not sent; for the spool."""
-        for cursor in range(max(self._sent, self._first), self.end):
-            segment = bisect_right(self._steps, cursor, key=_cursor_of) - 1
-            yield cursor, self._steps[segment][1], self._kept[cursor - self._first]
+    def parts(self) -> Iterator[tuple[int, Step, list[LogLine]]]:
+        """``(cursor, step, lines)`` of all that is kept, sent or not; for the spool. A server that
+        was lost may have had lines that it never stored, and will ask for them again."""
+        if not self._steps:
+            return
+        ends = [*(begins for begins, _ in self._steps[1:]), self.end]
+        for (begins, step), stop in zip(self._steps, ends, strict=True):
+            start = max(begins, self._first)
+            if start < stop:
+                yield start, step, self._kept[start - self._first : stop - self._first]
 
     def _drop(self) -> None:
         """Drop from the front, an eighth more than needed so that it happens rarely."""

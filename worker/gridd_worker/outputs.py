@@ -7,7 +7,6 @@ is counted before anything is sent (DESIGN 5.11, WIRE 5.2, 5.3, 5.7).
 import asyncio
 import hashlib
 import os
-import random
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +18,9 @@ from gridd_protocol.datarefs import inline_ref, url_ref
 from gridd_protocol.errors import ProtocolError, shown
 from gridd_protocol.limits import INLINE_BYTES_MAX
 from gridd_protocol.names import check_file_name
-from gridd_worker.fetch import ATTEMPTS, NETWORK_ERRORS, TIMEOUT, shown_url
+from gridd_worker.fetch import NETWORK_ERRORS, SERVER_PATIENCE_S, TIMEOUT, shown_url, tries
 from gridd_worker.files import FileLimits
 
-_BACKOFF_S: Final = 0.25
 _BLOCK_BYTES: Final = 1 << 20
 _REMARKS_MAX: Final = 20
 
@@ -161,11 +159,10 @@ def _hash(data: BinaryIO) -> str:
 
 
 async def _upload(file: _Found, url: str, http: aiohttp.ClientSession) -> None:
-    """Sends the file unless the server has it. ``ATTEMPTS`` tries on network errors and 5xx."""
+    """Sends the file unless the server has it. Tried for ``SERVER_PATIENCE_S`` on network errors
+    and 5xx: the run is done, and the server may only be on its way back."""
     problem = ""
-    for attempt in range(ATTEMPTS):
-        if attempt:
-            await asyncio.sleep(_BACKOFF_S * 2 ** (attempt - 1) * random.uniform(1, 1.25))
+    async for _ in tries(SERVER_PATIENCE_S):
         try:
             if await _exists(url, http):
                 return

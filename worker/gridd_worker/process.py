@@ -16,7 +16,7 @@ from typing import Final
 from gridd_protocol.definitions import Definition
 from gridd_protocol.errors import shown
 from gridd_protocol.messages import Kind
-from gridd_worker.cgroups import Group, make_group, usable
+from gridd_worker.cgroups import Group, make_group, sweep, usable
 from gridd_worker.commandline import CommandError, split_command, variables
 from gridd_worker.null import Ended
 from gridd_worker.process_run import ProcessRun
@@ -76,8 +76,10 @@ class ProcessRuntime:
             return f"missing: {', '.join(missing)}"
         self._sandboxed = True
         if os.geteuid() == 0:
-            self._stage = Stage()
             self._grouped = usable()
+            if self._grouped:
+                await sweep()
+            self._stage = Stage()
         if (problem := await self._probe()) and self._grouped:
             self._grouped = False
             problem = await self._probe()

@@ -13,11 +13,12 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from gridd_worker.cgroups import Group
+from gridd_worker.cgroups import Group, lives
 from gridd_worker.files import FileLimits
 from gridd_worker.runtime import Task
 
@@ -28,6 +29,7 @@ _TMPFS_BYTES: Final = 1 << 30
 _FILE_BYTES_MAX: Final = FileLimits().output_bytes_max
 _NOFILE_MAX: Final = 16_384
 _MERGED: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+_STAGED: Final = ("inputs", "outputs", "config", "python")
 _ETC: Final = ("alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "ssl")
 # Runs as root before anything of the job: joins groups, binds directories, goes on.
 _PREPARE: Final = """
@@ -74,14 +76,29 @@ class Stage:
     """
 
     def __init__(self) -> None:
-        parent = "/run" if os.access("/run", os.W_OK) else None
-        self.root = Path(tempfile.mkdtemp(prefix="gridd-worker-", dir=parent))
+        parent = "/run" if os.access("/run", os.W_OK) else tempfile.gettempdir()
+        self._sweep(Path(parent))
+        prefix = f"gridd-worker-{os.getpid()}-"
+        self.root = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         self.root.chmod(0o711)
-        for name in ("inputs", "outputs", "config", "python"):
+        for name in _STAGED:
             (self.root / name).mkdir()
 
     def remove(self) -> None:
-        shutil.rmtree(self.root, ignore_errors=True)
+        _remove_stage(self.root)
+
+    def _sweep(self, parent: Path) -> None:
+        """Remove the stages of workers that were killed."""
+        for left in parent.glob("gridd-worker-*-*"):
+            if not lives(left.name.split("-")[2]):
+                _remove_stage(left)
+
+
+def _remove_stage(root: Path) -> None:
+    """Only what is empty: a stage never holds more, and no bind may ever be followed."""
+    for folder in (*(root / name for name in _STAGED), root):
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def rlimits(task: Task, *, grouped: bool, own_user: bool) -> dict[str, int]:

@@ -25,7 +25,7 @@ _log = logging.getLogger("gridd_worker")
 
 
 class SpooledLines(msgspec.Struct, frozen=True):
-    """Lines of one step that were not sent yet."""
+    """Lines of one step, as far as the worker keeps them."""
 
     step: Step
     lines: list[LogLine]
@@ -54,13 +54,9 @@ class Spooled(msgspec.Struct, frozen=True):
 
 def spooled(queue: str, finished: Finished, log: LogBuffer) -> Spooled:
     """Copies what is needed out of ``log``: call it on the loop, write the outcome elsewhere."""
-    parts: list[SpooledLines] = []
-    first = log.end
-    for cursor, step, line in log.unsent():
-        first = min(first, cursor)
-        if not parts or parts[-1].step != step:
-            parts.append(SpooledLines(step, []))
-        parts[-1].lines.append(line)
+    kept = list(log.parts())
+    first = kept[0][0] if kept else log.end
+    parts = [SpooledLines(step, lines) for _, step, lines in kept]
     return Spooled(
         queue, finished.job, finished.attempt, finished.reason, finished.result, first, parts
     )

@@ -38,6 +38,15 @@ def test_a_welcome_starts_anew() -> None:
     assert delays.after(End.FAILED) == 0
 
 
+def test_a_short_lease_is_not_slept_away() -> None:
+    """A restarted server gives each lease its full term: a worker must try within it."""
+    delays = Delays(chance=lambda: 1.0)
+    delays.welcomed(lease_ms=3_000)
+    assert [delays.after(End.FAILED) for _ in range(5)] == [0, 0.5, 1, 1, 1]
+    delays.welcomed(lease_ms=30_000)
+    assert max(delays.after(End.FAILED) for _ in range(20)) == DELAY_MAX_S
+
+
 def test_workers_of_a_server_that_goes_away_do_not_come_back_as_one() -> None:
     assert Delays(chance=lambda: 0.5).after(End.GOING_AWAY) == 0.25
 

@@ -176,14 +176,27 @@ async def test_wrong_bytes_are_refused_and_not_kept(bench: Bench) -> None:
 
 
 async def test_network_errors_and_5xx_are_tried_five_times(bench: Bench) -> None:
+    elsewhere = bench.server.address.replace("127.0.0.1", "localhost")
     bench.server.answers = [500, "cut", 503, 502]
-    await bench.fill(inputs={"a": url(f"{bench.server.address}/x")})
+    await bench.fill(inputs={"a": url(f"{elsewhere}/x")})
     assert len(bench.server.gets) == 5
     assert (bench.directories.inputs / "a").read_bytes() == DATA
     bench.server.answers = [503] * 9
-    said = await bench.failure(url(f"{bench.server.address}/y?q=1"))
-    assert said == f"input 'a': {bench.server.address}/y answered with status 503 (5 attempts)"
+    said = await bench.failure(url(f"{elsewhere}/y?q=1"))
+    assert said == f"input 'a': {elsewhere}/y answered with status 503 (5 attempts)"
     assert len(bench.server.gets) == 10
+
+
+async def test_our_own_server_is_waited_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A restart takes longer than five quick tries, and is no fault of the job."""
+    monkeypatch.setattr("gridd_worker.inputs.SERVER_PATIENCE_S", 30)
+    bench.server.answers = [503] * 8
+    await bench.fill(inputs={"a": {"type": "key", "value": HASH}})
+    assert len(bench.server.gets) == 9
+    monkeypatch.setattr("gridd_worker.inputs.SERVER_PATIENCE_S", 0)
+    bench.server.answers = [503] * 9
+    said = await bench.failure(url(f"{bench.server.address}/j/x/outputs/y"))
+    assert said.endswith("answered with status 503 (5 attempts)")
 
 
 async def test_4xx_is_not_tried_again(bench: Bench) -> None:

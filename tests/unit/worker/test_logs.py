@@ -125,19 +125,25 @@ def test_steps_are_still_right_after_dropping() -> None:
     assert texts(batch)[1:] == ["r0", "r1", "r2"]
 
 
-def test_unsent_lists_what_a_spool_must_keep() -> None:
-    buffer = LogBuffer()
-    buffer.append("docker build", lines("a"))
-    buffer.append("Running", lines("b", "c"))
+def test_a_spool_is_given_sent_lines_too() -> None:
+    """The server that had them may be gone before it stored them."""
+    buffer = LogBuffer(lines_max=4)
+    assert list(buffer.parts()) == []
+    buffer.append("docker build", lines("a", "b"))
+    buffer.append("Running", lines("c", "d"))
     buffer.take(10, 10_000)
-    assert [(c, s, line.text) for c, s, line in buffer.unsent()] == [
-        (1, "Running", "b"),
-        (2, "Running", "c"),
+    assert [
+        (cursor, step, [line.text for line in kept]) for cursor, step, kept in buffer.parts()
+    ] == [
+        (0, "docker build", ["a", "b"]),
+        (2, "Running", ["c", "d"]),
     ]
+    buffer.append("Running", lines("e"))  # "a" had to go
+    assert [(cursor, len(kept)) for cursor, _, kept in buffer.parts()] == [(1, 1), (2, 3)]
 
 
 def test_a_log_that_begins_later_says_what_is_missing() -> None:
-    """After a restart only the unsent lines are known: the server may want more."""
+    """Of a long log only the end is kept, and spooled: the server may want more."""
     buffer = LogBuffer(first=5)
     buffer.append("Running", lines("f"))
     assert texts(buffer.take(10, 10_000)) == ["f"]

@@ -64,7 +64,8 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gridd_worker.outputs._BACKOFF_S", 0.001)
+    monkeypatch.setattr("gridd_worker.fetch._BACKOFF_S", 0.001)
+    monkeypatch.setattr("gridd_worker.outputs.SERVER_PATIENCE_S", 0)
 
 
 async def test_small_inline_large_uploaded_nested_named_by_path(
@@ -161,6 +162,18 @@ async def test_uploads_are_tried_again_when_the_server_fails(
     (tmp_path / "a").write_bytes(b"a" * 300)
     await collect(tmp_path, store.address, http)
     assert store.puts == 4
+    assert len(store.blobs) == 1
+
+
+async def test_a_server_that_is_away_for_a_while_costs_no_job_its_outputs(
+    tmp_path: Path, store: Store, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A restart takes longer than five quick tries."""
+    monkeypatch.setattr("gridd_worker.outputs.SERVER_PATIENCE_S", 30)
+    store.failures = [503] * 8
+    (tmp_path / "a").write_bytes(b"a" * 300)
+    await collect(tmp_path, store.address, http)
+    assert store.puts == 9
     assert len(store.blobs) == 1
 
 
