@@ -77,6 +77,12 @@ def _dispatch(given: list[str]) -> int:
         raise UsageError(f"`gridd {args.command}` takes no words after `--`")
     if args.command in ("serve", "up"):
         return _daemon(args)
+    if args.command == "journal":
+        from gridd.inspection import commands
+
+        return commands.run(args)
+    if args.command == "mcp":
+        return _mcp(args)
     return _client(args)
 
 
@@ -121,6 +127,15 @@ def _gathered(complaints: list[str]) -> Iterator[None]:
         complaints += error.complaints
 
 
+def _mcp(args: argparse.Namespace) -> int:
+    from gridd.client.target import resolve
+    from gridd.mcp import stdio
+
+    target = resolve(args.api, args.queue, os.environ)
+    _say(f"tools for {target.api}, queue {target.queue}, on standard input and output")
+    return asyncio.run(stdio.serve(target))
+
+
 def _run_loop(main: Any) -> int:
     try:
         import uvloop
@@ -155,9 +170,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"gridd {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_daemon(commands)
+    _add_journal(commands)
     _add_queue(commands)
     _add_job_commands(commands)
     _add_questions(commands)
+    _add_mcp(commands)
     return parser
 
 
@@ -205,6 +222,20 @@ def _add_setting(parser: argparse.ArgumentParser, setting: Any) -> None:
         action="append" if about["repeat"] else "store",
         help=argparse.SUPPRESS if about["hidden"] else help,
     )
+
+
+def _add_journal(commands: Any) -> None:
+    journal = _command(commands, "journal", "look at a journal that no server uses, or mend it")
+    actions = journal.add_subparsers(dest="action", metavar="ACTION", required=True)
+    codes = "exit codes: 0 all is whole; 1 something is damaged or lost; 2 nothing was looked at"
+    check = _command(actions, "check", "read all of a journal and change nothing", epilog=codes)
+    repair = _command(
+        actions, "repair", "write what is whole in a journal to a new directory", epilog=codes
+    )
+    for parser in (check, repair):
+        parser.add_argument("directory", metavar="DIR", help="such as gridd-data/journal")
+        parser.add_argument("--json", action="store_true", help="JSON on standard output")
+    repair.add_argument("new_directory", metavar="NEW_DIR", help="must not exist, or be empty")
 
 
 def _add_queue(commands: Any) -> None:
@@ -333,6 +364,13 @@ def _add_questions(commands: Any) -> None:
     upload.add_argument("--api", metavar="URL", help="the grid [GRIDD_API]")
     upload.add_argument("--json", action="store_true", help="JSON on standard output")
     upload.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def _add_mcp(commands: Any) -> None:
+    about = "serve a grid's tools to a desktop client (Model Context Protocol, over stdio)"
+    mcp = _command(commands, "mcp", about, epilog=_TARGET)
+    mcp.add_argument("--api", metavar="URL", help="the grid [GRIDD_API]")
+    mcp.add_argument("--queue", metavar="NAME", help="the queue when none is named [GRIDD_QUEUE]")
 
 
 def _line_number(text: str) -> int:

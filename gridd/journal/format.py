@@ -33,7 +33,7 @@ _EXT_MARK, _EXT_TRAILER = 1, 2
 _MARK = struct.Struct(">8sQQQ")  # id, offset of this mark, epoch, bytes of frames that follow
 _TRAILER = struct.Struct(">8sQ")  # id, count of payloads
 MARK_BYTES = 9 + _MARK.size  # 41
-_MARK_ID_AT = 9  # where in a mark's frame the id lies
+MARK_ID_AT = 9  # where in a mark's frame the id lies
 
 
 class Broken(Exception):
@@ -120,6 +120,23 @@ def batch_bytes_bound(payloads: Sequence[bytes]) -> int:
     return MARK_BYTES + FRAME_HEAD_BYTES_MAX * len(payloads) + sum(map(len, payloads))
 
 
+class Mark(NamedTuple):
+    """A batch mark: where it believes to be, and how many bytes of records follow it."""
+
+    file_id: bytes
+    offset: int
+    epoch: int
+    bytes: int
+
+
+def mark_of(frame: bytes) -> Mark | None:
+    """The batch mark that these ``MARK_BYTES`` bytes are, or ``None`` when they are not one."""
+    body = frame[MARK_ID_AT:]
+    if len(frame) != MARK_BYTES or _encode_ext(_EXT_MARK, body) != frame:
+        return None
+    return Mark(*_MARK.unpack(body))
+
+
 def encode_trailer(header: Header, count: int) -> bytes:
     return _encode_ext(_EXT_TRAILER, _TRAILER.pack(header.id, count))
 
@@ -186,14 +203,15 @@ class SegmentWalk:
     """One pass over a segment up to ``end``, checking frames and batches.
 
     ``batch`` is where the first batch begins that is not known to be whole (``end`` when all
-    are), ``epoch`` that of the newest mark seen; both are for reading after ``records`` ended or
-    raised ``Broken``. Memory: one chunk and one payload.
+    are), ``epoch`` that of the newest mark seen, ``batches`` how many marks were; they are for
+    reading after ``records`` ended or raised ``Broken``. Memory: one chunk and one payload.
     """
 
     def __init__(self, file: File, header: Header, end: int) -> None:
         self.header = header
         self.batch = HEADER_BYTES
         self.epoch = header.epoch
+        self.batches = 0
         self._file = file
         self._end = end
         self._batch_end = HEADER_BYTES
@@ -239,6 +257,7 @@ class SegmentWalk:
         if after + size > self._end:
             raise Broken(offset, f"the batch has {self._end - after} of its {size} bytes")
         self.epoch = epoch
+        self.batches += 1
         return after + int(size)
 
 
@@ -256,7 +275,7 @@ def find_later_batch(file: File, header: Header, batch: int, end: int) -> int | 
             break
         found = (tail + chunk).find(header.id)
         if found >= 0:
-            return at - len(tail) + found - _MARK_ID_AT
+            return at - len(tail) + found - MARK_ID_AT
         at += len(chunk)
         tail = (tail + chunk)[-(ID_BYTES - 1) :]
     return None

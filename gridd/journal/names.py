@@ -9,8 +9,9 @@ from gridd.journal.fs import Files
 LOCK_NAME = "lock"
 PART_SUFFIX = ".part"  # a snapshot that is still being written
 
-_SEGMENT = re.compile(r"(\d{8,})\.seg")
-_SNAPSHOT = re.compile(r"snapshot-(\d{8,})-(\d{12,})\.snap")
+# As we write them: with no more zeros in front than these widths ask for.
+_SEGMENT = re.compile(r"([0-9]{8}|[1-9][0-9]{8,})\.seg")
+_SNAPSHOT = re.compile(r"snapshot-([0-9]{8}|[1-9][0-9]{8,})-([0-9]{12}|[1-9][0-9]{12,})\.snap")
 
 
 def segment_path(directory: str, number: int) -> str:
@@ -36,6 +37,6 @@ def list_snapshots(fs: Files, directory: str) -> list[Position]:
 def damaged(path: str, offset: int, what: str) -> Damaged:
     return Damaged(
         f"{path}: damaged at byte {offset}: {what}. Acknowledged records may be lost, so gridd "
-        "does not go on by itself: restore the directory from a backup, or move it away to start "
-        "with an empty journal."
+        "does not go on by itself: restore the directory from a backup, or keep what is whole with "
+        "`gridd journal repair`; `gridd journal check` says what that is."
     )

@@ -72,7 +72,7 @@ def newest_snapshot(fs: Files, directory: str) -> tuple[Position, Iterator[bytes
     for at in list_snapshots(fs, directory):
         path = snapshot_path(directory, at)
         try:
-            for _ in _read(fs, path, at):
+            for _ in open_snapshot(fs, path, at):
                 pass
         except Broken as broken:
             logger.warning(
@@ -88,13 +88,16 @@ def newest_snapshot(fs: Files, directory: str) -> tuple[Position, Iterator[bytes
 
 def _read_again(fs: Files, path: str, at: Position) -> Iterator[bytes]:
     try:
-        yield from _read(fs, path, at)
+        yield from open_snapshot(fs, path, at)
     except Broken as broken:
         raise damaged(path, broken.offset, broken.reason) from None
 
 
-def _read(fs: Files, path: str, at: Position) -> Iterator[bytes]:
-    """Raises ``Broken``, or ``JournalError`` when it can't be read or is of another version."""
+def open_snapshot(fs: Files, path: str, at: Position) -> Iterator[bytes]:
+    """The payloads of one snapshot, read as they are asked for, so that the end comes last.
+
+    Raises ``Broken``, or ``JournalError`` when it can't be read or is of another version.
+    """
     try:
         file = fs.open(path)
         try:
