@@ -49,7 +49,7 @@ def test_each_environment_variable_that_the_documents_name_is_read() -> None:
         for folder in ("gridd", "worker", "protocol")
         for path in (ROOT / folder).rglob("*.py")
     )
-    for name in set(re.findall(r"GRIDD_[A-Z_]+", PROSE)):
+    for name in set(re.findall(r"GRIDD_[A-Z0-9_]+", PROSE)):
         assert name in read or name in sources, f"{name} is documented and read by nothing"
 
 

@@ -1,0 +1,270 @@
+"""What is read of a grid: lists, documents, logs, stories. Everything shown is durable.
+
+A read looks at the engines, waits until all that it saw is on disk, and fetches what memory does
+not hold from the journal. One that was overtaken by a failed write is done again.
+"""
+
+import asyncio
+import functools
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from gridd import documents
+from gridd.clock import Clock
+from gridd.committer import Committer
+from gridd.core import effects as fx
+from gridd.core.explain import Explanation, explain
+from gridd.core.jobs import Job
+from gridd.core.logs import LogBuffer, StoredLogs
+from gridd.expired import ExpiredJobs
+from gridd.grid import Change, Grid, LogPage
+from gridd.journal.base import Journal, JournalError
+from gridd.recovery import position_of
+from gridd.rooms import Room, Watcher
+from gridd_protocol.errors import ErrorCode, ProtocolError
+
+_STORED_LOGS_CACHED = 64
+"""Logs of ended jobs kept decoded, as pages of them are asked for one after the other."""
+_READABLE_S = 10.0
+"""Readers wait so long while the journal is read again after a failed write."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class _NeverDurable(ProtocolError):
+    """A read saw state that will not become durable."""
+
+
+def _reading(
+    read: Callable[Concatenate["Reading", P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate["Reading", P], Coroutine[Any, Any, T]]:
+    """A read that was overtaken by a failed write is done again, once, on what is durable."""
+
+    @functools.wraps(read)
+    async def read_durable(grid: "Reading", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        await grid.readable()
+        try:
+            return await read(grid, *args, **kwargs)
+        except _NeverDurable:
+            await grid.readable()
+            return await read(grid, *args, **kwargs)
+
+    return read_durable
+
+
+class Reading(Grid):
+    """The reading half of ``daemon.Daemon``, which owns the rooms and replaces the committer."""
+
+    def __init__(self, journal: Journal, clock: Clock, expired: ExpiredJobs) -> None:
+        self.clock = clock
+        self._journal = journal
+        self._expired = expired
+        self._rooms: dict[str, Room] = {}
+        self._stored_logs: OrderedDict[tuple[str, str, int], StoredLogs] = OrderedDict()
+        self._readable = asyncio.Event()
+        self._committer: Committer
+
+    @property
+    def trouble(self) -> str | None:
+        """A sentence while the journal can't be written."""
+        raise NotImplementedError
+
+    def room(self, queue: str) -> Room:
+        raise NotImplementedError
+
+    def _forget_if_empty(self, queue: str) -> None:
+        raise NotImplementedError
+
+    async def readable(self) -> None:
+        """Return when there is durable state to be seen. Raises ``ProtocolError`` (unavailable)
+        when the journal can't be read again in time."""
+        if not self._readable.is_set():
+            try:
+                async with asyncio.timeout(_READABLE_S):
+                    await self._readable.wait()
+            except TimeoutError:
+                raise self._unavailable() from None
+
+    def _unavailable(self) -> ProtocolError:
+        return ProtocolError(ErrorCode.UNAVAILABLE, self.trouble or "nothing new is accepted")
+
+    # --- the Grid face: reading -------------------------------------------------------
+
+    @_reading
+    async def jobs(self, queue: str) -> dict[str, fx.JobView]:
+        room = self._rooms.get(queue)
+        jobs = {} if room is None else room.listed(self.clock.now_ms())
+        await self._durable()
+        return jobs
+
+    @_reading
+    async def job(self, queue: str | None, job: str) -> fx.JobView | None:
+        found = self._find(queue, job)
+        await self._durable()
+        return None if found is None else found[1]
+
+    @_reading
+    async def definition(self, queue: str | None, job: str) -> bytes | None:
+        found = self._find(queue, job)
+        if found is None:
+            return None
+        await self._durable()
+        known = self._known(found[0], job)
+        if known is None:
+            return None
+        return known.definition or await self._definition_at(known.definition_at)
+
+    @_reading
+    async def finished(self, queue: str | None, job: str) -> bytes | None:
+        found = self._find(queue, job)
+        await self._durable()
+        if found is None or found[1].state != "Finished" or not found[1].visible:
+            return None
+        known = self._known(found[0], job)
+        if known is None or not known.result_at:
+            return None
+        definition = await self._definition_at(known.definition_at)
+        result = await self._read(known.result_at)
+        return documents.finished_of(result, found[1], definition)
+
+    @_reading
+    async def expired(self, queue: str | None, job: str) -> int | None:
+        return self._expired.when(queue, job)
+
+    @_reading
+    async def logs(self, queue: str | None, job: str, kind: str, since: int) -> LogPage:
+        found = self._find(queue, job)
+        if found is None:
+            return LogPage([], since, 0, False)
+        live = self._rooms[found[0]].engine.logs.get(job)
+        if live is not None:
+            buffer: LogBuffer = live.build if kind == "build" else live.run
+            first, lines = buffer.since(since)
+            page = LogPage(lines, first, buffer.next, False)
+            await self._durable()
+            return page
+        await self._durable()
+        if found[1].state in ("Queued", "Running"):
+            return LogPage([], since, 0, False)
+        stored = await self._stored(found[0], job, found[1].time)
+        lines = stored.build if kind == "build" else stored.run
+        first = stored.build_first if kind == "build" else stored.run_first
+        skip = max(since - first, 0)
+        return LogPage(lines[skip:], max(since, first), first + len(lines), True)
+
+    async def watch(self, queue: str, job: str) -> AsyncIterator[Change]:
+        await self.readable()
+        watcher = Watcher()
+        room = self.room(queue)
+        room.watchers.setdefault(job, []).append(watcher)
+        try:
+            first = await self.job(queue, job)
+            if first is not None and not watcher.views:  # else it saw this state or a later one
+                watcher.saw(first)
+            async for change in self._story(queue, job, watcher):
+                yield change
+        finally:
+            others = room.watchers[job]
+            others.remove(watcher)
+            if not others:
+                del room.watchers[job]
+            self._forget_if_empty(queue)
+
+    async def _story(self, queue: str, job: str, watcher: Watcher) -> AsyncIterator[Change]:
+        cursors = {"build": 0, "run": 0}
+        shown: fx.JobView | None = None
+        while True:
+            await watcher.changed.wait()
+            watcher.changed.clear()
+            if watcher.over:
+                return
+            views, watcher.views = watcher.views, []
+            ended = bool(views) and views[-1].state not in ("Queued", "Running")
+            for view in views[:-1] if ended else views:
+                if view != shown:
+                    shown = view
+                    yield Change(view=view)
+            for kind in cursors:
+                page = await self.logs(queue, job, kind, cursors[kind])
+                if page.data:
+                    cursors[kind] = page.next_cursor
+                    yield Change(log=(kind, page.slice_start, page.data))
+            if ended:
+                yield Change(view=views[-1])
+                return
+
+    @_reading
+    async def explain(self, queue: str, job: str) -> Explanation | None:
+        room = self._rooms.get(queue)
+        found = None if room is None else explain(room.engine, job)
+        await self._durable()
+        return found
+
+    @_reading
+    async def workers(self, queue: str) -> tuple[fx.WorkerView, ...]:
+        room = self._rooms.get(queue)
+        views = () if room is None else room.engine.sessions.views()
+        await self._durable()
+        return views
+
+    @_reading
+    async def counts(self, queue: str) -> dict[str, int]:
+        room = self._rooms.get(queue)
+        if room is None:
+            return dict.fromkeys(("Queued", "Running", "Finished", "clients", "workers"), 0)
+        jobs = room.engine.jobs
+        counts = {
+            "Queued": jobs.lines.waiting,
+            "Running": jobs.running,
+            "Finished": jobs.known - jobs.live,
+            "clients": len(room.clients),
+            "workers": len(room.engine.sessions.views()),
+        }
+        await self._durable()
+        return counts
+
+    def _find(self, queue: str | None, job: str) -> tuple[str, fx.JobView] | None:
+        """The queue and view of ``job`` as of now (not yet known to be durable)."""
+        queues = [queue] if queue is not None else list(self._rooms)
+        found: tuple[str, fx.JobView] | None = None
+        for name in queues:
+            held = self._known(name, job)
+            if held is None or held.state == "Removed":
+                continue
+            if found is None or held.time > found[1].time:
+                found = (name, held.view())
+        return found
+
+    async def _stored(self, queue: str, job: str, time: int) -> StoredLogs:
+        key = (queue, job, time)
+        stored = self._stored_logs.get(key)
+        if stored is None:
+            known = self._known(queue, job)
+            if known is None or not known.result_at:
+                return StoredLogs()
+            stored = documents.logs_of(await self._read(known.result_at))
+            self._stored_logs[key] = stored
+            while len(self._stored_logs) > _STORED_LOGS_CACHED:
+                self._stored_logs.popitem(last=False)
+        return stored
+
+    def _known(self, queue: str, job: str) -> Job | None:
+        room = self._rooms.get(queue)
+        return None if room is None else room.engine.jobs.look(job)
+
+    async def _definition_at(self, place: int) -> bytes | None:
+        return documents.definition_of(await self._read(place)) if place else None
+
+    async def _read(self, place: int) -> bytes:
+        try:
+            return await asyncio.to_thread(self._journal.read, position_of(place))
+        except KeyError:
+            raise ProtocolError(ErrorCode.GONE, "the record was forgotten meanwhile") from None
+
+    async def _durable(self) -> None:
+        try:
+            await self._committer.durable()
+        except JournalError:
+            raise _NeverDurable(ErrorCode.UNAVAILABLE, self._unavailable().message) from None
