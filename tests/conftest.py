@@ -5,11 +5,13 @@ import functools
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
+
+from tests.system.support.s3_server import OWNER, S3Server, weed
 
 TEST_IMAGE = "gridd-test:busybox"
 IN_CI = os.environ.get("CI") == "true"
@@ -62,6 +64,32 @@ def serving() -> Serving:
     """``async with serving(data_dir, *options) as (url, process)``: a real ``gridd serve``, killed
     without warning at the end."""
     return _serving
+
+
+@pytest.fixture(scope="session")
+def s3_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 service for all tests of this run; ``s3`` gives credentials with it."""
+    program = weed()
+    if program is None:
+        reason = "there is no S3 service to test with: SeaweedFS (`weed`) is not installed"
+        (pytest.fail if IN_CI else pytest.skip)(reason)
+    server = S3Server(program, tmp_path_factory.mktemp("s3"))
+    server.start()
+    try:
+        with pytest.MonkeyPatch.context() as environment:
+            for name, value in OWNER.items():
+                environment.setenv(name, value)
+            asyncio.run(server.make_ready())
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture
+def s3(s3_service: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    for name, value in OWNER.items():
+        monkeypatch.setenv(name, value)
+    return s3_service
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

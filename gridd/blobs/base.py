@@ -4,11 +4,12 @@ A blob is bytes under a key. A key of 64 lowercase hex digits is the sha256 of i
 held to that (DESIGN 5.6); any other key is a plain name that can't reach a hashed blob.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
 
+from gridd_protocol.errors import ErrorCode, ProtocolError, shown
 from gridd_protocol.names import is_job_id
 
 
@@ -29,7 +30,8 @@ class Stored:
 class Blob:
     """An opened blob: either a ``file`` to read from, or a ``location`` to redirect to.
 
-    A file shows the bytes as they were when it was opened, whatever is stored meanwhile.
+    A file shows the bytes as they were when it was opened, whatever is stored meanwhile. A
+    location shows those that are stored when it is read, and works for a while only.
     ``tag`` changes when the bytes do. Close it (``with blob:``).
     """
 
@@ -66,8 +68,9 @@ class Blobs(Protocol):
         """
         ...
 
-    async def open(self, key: str) -> Blob | None:
-        """``None`` when there is no such blob."""
+    async def open(self, key: str, headers: Mapping[str, str] | None = None) -> Blob | None:
+        """``None`` when there is no such blob. ``headers`` are those that the bytes are to be
+        answered with: a store that gives a location sees to it there."""
         ...
 
     async def exists(self, key: str) -> bool: ...
@@ -75,3 +78,28 @@ class Blobs(Protocol):
     async def close(self) -> None:
         """Release what the store holds. Twice is fine."""
         ...
+
+
+def check_stored(key: str, stored: Stored, size: int | None) -> None:
+    """Whether what came is what was announced, and what ``key`` promises. Raises as ``put``."""
+    if size is not None and stored.size != size:
+        raise ProtocolError(
+            ErrorCode.BAD_REQUEST,
+            f"the body has {stored.size} bytes where {size} were announced",
+            field="body",
+        )
+    if is_hash(key) and stored.sha256 != key:
+        raise ProtocolError(
+            ErrorCode.HASH_MISMATCH,
+            f"file {shown(key, 70)} has the sha256 {stored.sha256}; nothing was stored",
+            field="key",
+        )
+
+
+def too_large(key: str, size: int, limit: int) -> ProtocolError:
+    return ProtocolError(
+        ErrorCode.TOO_LARGE,
+        f"file {shown(key)} has {size} bytes or more, over the limit of {limit}",
+        field="body",
+        limit=limit,
+    )

@@ -91,7 +91,8 @@ class S3Server:
         return [
             self.program, "-logtostderr=true", "server", "-s3", f"-dir={self.folder}",
             "-ip=127.0.0.1", "-ip.bind=127.0.0.1", *ports,
-            f"-s3.config={config}", "-s3.autoCreateBucket=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
+            f"-s3.config={config}", "-s3.autoCreateBucket=false",
+            "-s3.port.iceberg=0", "-s3.port.lance=0",
             f"-s3.localSocket={self.folder / 's3.sock'}",
             f"-filer.localSocket={self.folder / 'filer.sock'}",
             "-volume.max=100", "-master.volumeSizeLimitMB=1024", "-master.telemetry=false",
