@@ -80,6 +80,7 @@ class Lease(msgspec.Struct, frozen=True):
     attempt: int
     view: fx.JobView
     definition: bytes
+    run_ms_max: int  # the submitter's own bound; 0: none
 
 
 class Room:
@@ -136,7 +137,17 @@ class Room:
         if session is None or job not in session.held:
             return None
         known = self.engine.jobs.by_id[job]
-        return Lease(known.attempt, known.view(), known.definition)
+        return Lease(known.attempt, known.view(), known.definition, known.run_ms_max)
+
+    def able(self, job: str) -> list[WorkerPeer]:
+        """Workers here that have enough for the live ``job``, be they free or not."""
+        needs = self.engine.jobs.by_id[job].needs
+        sessions = self.engine.sessions.by_peer
+        return [
+            worker
+            for peer, worker in self.workers.items()
+            if peer in sessions and sessions[peer].could(needs)
+        ]
 
     def carry_out(self, effect: fx.Effect) -> None:
         """One effect that may leave now."""

@@ -21,6 +21,10 @@ announced it again. ``ended``: it sent its result."""
 ENDED_MAX = 64
 """Ended jobs that are still shown to their worker, as Finished."""
 
+GUARDED_SLOTS_MAX = 16
+"""A guarded job is announced anew at every frame: with many slots that costs more than a job
+started twice now and then."""
+
 _NEEDS_GPU = msgspec.Raw(b'{"gpus":1}')
 
 
@@ -36,15 +40,16 @@ class Assignment(msgspec.Struct, eq=False):
     cursor: int = 0  # log lines that it told so far
     started: int = 0  # ms since the epoch, by the worker's clock
     reason: str = ""
+    young: bool = False  # claimed a moment ago
     guarded: bool = False  # how it was shown last
 
 
 class Hand:
-    """``worker`` is its id; ``has_gpus`` says whether it may claim jobs that ask for one."""
+    """``worker`` is its id, ``gpus`` and ``slots`` what it registered."""
 
-    def __init__(self, worker: str, *, has_gpus: bool) -> None:
+    def __init__(self, worker: str, *, gpus: int, slots: int) -> None:
         self.worker = worker
-        self.has_gpus = has_gpus
+        self.guards = not gpus and slots <= GUARDED_SLOTS_MAX
         self.jobs: dict[str, Assignment] = {}
         self.changed: set[str] = set()  # shown differently in the next frame
 
@@ -72,29 +77,19 @@ class Hand:
             self.drop(job)
 
     def full_frame(self) -> bytes:
-        """Every job as it is."""
+        """Every job."""
         self.changed.clear()
-        for one in self.jobs.values():
-            one.guarded = False
-        jobs = {one.job: self._view(one) for one in self.jobs.values()}
+        jobs = {one.job: self._shown(one, guard=one.young) for one in self.jobs.values()}
         return state_frame(jobs, subset=False)
 
     def update_frame(self) -> bytes:
-        """What changed, and a guard on everything that runs.
-
-        A worker that has just finished a job and reads, before its result has reached us, a frame
-        after which the job still runs here, starts it again (D20). As ``Queued`` and in need of
-        a GPU, the job is safe from a worker that has none: while in its hands it is only
-        announced once more, and afterwards it is not claimed.
-        """
-        jobs: dict[str, JobView] = {}
-        for one in self.jobs.values():
-            if one.job in self.changed:
-                one.guarded = False
-                jobs[one.job] = self._view(one)
-            elif one.phase == "running" and not one.guarded and not self.has_gpus:
-                one.guarded = True
-                jobs[one.job] = msgspec.structs.replace(self._queued(one), requirements=_NEEDS_GPU)
+        """What changed, and a guard on everything that runs."""
+        jobs = {
+            one.job: self._shown(one, guard=one.job not in self.changed)
+            for one in self.jobs.values()
+            if one.job in self.changed
+            or (self.guards and one.phase == "running" and not one.guarded)
+        }
         self.changed.clear()
         return state_frame(jobs, subset=True)
 
@@ -106,6 +101,17 @@ class Hand:
             if job in self.jobs and self.jobs[job].definition
         }
         return message("BroadcastJobDefinitions", {"definitions": found}) if found else None
+
+    def _shown(self, one: Assignment, *, guard: bool) -> JobView:
+        """A worker that has just finished a job and reads, before its result has reached us, a
+        frame after which the job still runs here, starts it again (D20). As ``Queued`` and in
+        need of a GPU, the job is safe from a worker that has none: while in its hands it is only
+        announced once more, and afterwards it is not claimed. So a job is shown as running when
+        it runs for a while and nothing else needs to be said."""
+        one.guarded = guard and self.guards and one.phase == "running"
+        if one.guarded:
+            return msgspec.structs.replace(self._queued(one), requirements=_NEEDS_GPU)
+        return self._view(one)
 
     def _view(self, one: Assignment) -> JobView:
         if one.phase == "offered":

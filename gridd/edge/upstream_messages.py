@@ -10,12 +10,12 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from gridd_protocol.canonical import read_json, without_surrogates
+from gridd_protocol.canonical import INTEGER_MAX, read_json, without_surrogates
 from gridd_protocol.errors import ErrorCode, ProtocolError, shown
 from gridd_protocol.limits import CREDIT_MAX, LOG_LINE_BYTES_MAX, UPSTREAM_DEFINITION_BYTES_MAX
 from gridd_protocol.messages import LogLine, Resources
 from gridd_protocol.names import check_worker_id
-from gridd_protocol.units import parse_duration
+from gridd_protocol.units import format_duration, parse_duration
 
 _T = TypeVar("_T")
 
@@ -120,9 +120,14 @@ def resources_of(registration: Registration) -> tuple[Resources, int]:
     return has, int(registration.cpus)
 
 
+def wire_time(time: int | float) -> int:
+    """Ms since the epoch; 0 for what can't be one."""
+    return int(time) if 0 <= time <= INTEGER_MAX else 0
+
+
 def split_lines(lines: list[LogLine]) -> list[LogLine]:
     """Lines as the log keeps them: none longer than ``LOG_LINE_BYTES_MAX``."""
-    if all(len(line.text) <= _SURELY_SHORT for line in lines):
+    if all(len(line.text) <= _SURELY_SHORT and 0 <= line.time <= INTEGER_MAX for line in lines):
         return lines
     return [part for line in lines for part in _split(line)]
 
@@ -131,12 +136,27 @@ _SURELY_SHORT: Final = LOG_LINE_BYTES_MAX // 4  # characters; UTF-8 takes at mos
 
 
 def _split(line: LogLine) -> list[LogLine]:
-    text, step = line.text, _SURELY_SHORT
-    if len(text.encode(errors="surrogatepass")) <= LOG_LINE_BYTES_MAX:
-        return [line]
-    return [
-        msgspec.structs.replace(line, text=text[at : at + step]) for at in range(0, len(text), step)
-    ]
+    text, time, step = line.text, wire_time(line.time), _SURELY_SHORT
+    if len(text.encode()) <= LOG_LINE_BYTES_MAX:
+        return [LogLine(text, time, line.stderr)]
+    parts = [text[at : at + step] for at in range(0, len(text), step)]
+    return [LogLine(part, time, line.stderr) for part in parts]
+
+
+def limited(definition: str, run_ms_max: int) -> str:
+    """The definition for a worker that knows no other bound than ``maxDuration`` in it: the
+    submitter's own bound stands there when it is the shorter one. 0: there is none."""
+    if not run_ms_max:
+        return definition
+    try:
+        members = decode(definition.encode(), dict[str, msgspec.Raw])
+        written = members.get("maxDuration")
+        if written is not None and parse_duration(decode(bytes(written), Any)) <= run_ms_max:
+            return definition
+    except ValueError:
+        return definition
+    members["maxDuration"] = msgspec.Raw(msgspec.json.encode(format_duration(run_ms_max)))
+    return msgspec.json.encode(members).decode()
 
 
 def why_unfit(definition: str) -> str | None:

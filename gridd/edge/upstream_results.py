@@ -17,6 +17,8 @@ from gridd_protocol.limits import RESULT_BYTES_MAX
 from gridd_protocol.messages import LogLine, Reason
 
 _ROOM_BYTES = RESULT_BYTES_MAX - 1_000  # for what this module adds itself
+_TRIES_MAX = 100
+"""Places in a log that are compared; a log of equal lines would otherwise be compared for ever."""
 
 
 def native_result(
@@ -66,9 +68,13 @@ def _where(told: list[LogLine], streamed: list[LogLine]) -> int | None:
     count = len(streamed)
     if told[:count] == streamed:
         return 0
+    tries = _TRIES_MAX
     for at in range(len(told) - count, 0, -1):
-        if told[at + count - 1] == streamed[-1] and told[at : at + count] == streamed:
-            return at
+        if told[at + count - 1] == streamed[-1]:
+            if told[at : at + count] == streamed:
+                return at
+            if not (tries := tries - 1):
+                break
     return None
 
 

@@ -53,7 +53,7 @@ class WorkerPace:
     tick: float = 1.0
     first: float = 0.5  # it registers at once; else the first full state comes without it
     full: float = 9.0  # between full states; it reconnects after 20 s without one
-    confirm: float = 0.1  # a job that failed at once is not confirmed as running (D20)
+    confirm: float = 2.0  # after a claim; a job that ended by then is never shown as running
     offer: float = 15.0  # to claim a job; it may look for the definition for 11 s
     announce: float = 8.0  # to announce again what it ran before it reconnected
     stop: float = 7.0  # it stops an unwanted job after 6 s; until then its slot is taken
@@ -76,7 +76,7 @@ class UpstreamWorker:
         self._peer = daemon.new_ref()
         self._outbox: Outbox
         self._registered: tuple[str, str, m.Resources, int] | None = None
-        self._hand = Hand("", has_gpus=False)
+        self._hand = Hand("", gpus=0, slots=0)
         self._slots = 0
         self._credit = 0  # as the engine knows it
         self._stopping: dict[str, float] = {}  # job -> when its slot is free again
@@ -139,18 +139,20 @@ class UpstreamWorker:
         """``kept`` is all that it holds, since the hello named all that the engine leased to it.
         Whether the worker still has it is for the worker to announce."""
         known = self._hand.jobs
-        hand = Hand(self._hand.worker, has_gpus=self._hand.has_gpus)
+        assert self._registered is not None, "welcomed before it registered"
+        name, _, has, slots = self._registered
+        hand = Hand(name, gpus=has.gpus, slots=slots)
         due = self._loop.time() + self._pace.announce
         for kept in welcome.kept:
             former = known.get(kept.job)
-            lease = self._room.lease(self._hand.worker, kept.job)
+            lease = self._room.lease(name, kept.job)
             if former is not None and former.attempt == kept.attempt:
                 hand.put(former)
             elif lease is not None:
                 assignment = Assignment(
                     job=kept.job,
                     attempt=kept.attempt,
-                    definition=lease.definition.decode(),
+                    definition=um.limited(lease.definition.decode(), lease.run_ms_max),
                     base=lease.view,
                     phase="expected",
                     due=due,
@@ -172,7 +174,7 @@ class UpstreamWorker:
         assignment = Assignment(
             job=push.job,
             attempt=push.attempt,
-            definition=push.definition,
+            definition=um.limited(push.definition, push.max_duration),
             base=lease.view,
             phase="offered",
             due=self._loop.time() + self._pace.offer,
@@ -183,7 +185,10 @@ class UpstreamWorker:
             self._loop.call_soon(self._refuse, assignment, unfit)  # not while effects go out
             return
         self._stopping.pop(push.job, None)
-        self._outbox.wake()
+        # So that it need not ask, which would hold up its claims for a second (WIRE 6.4).
+        definition = self._hand.definitions_frame([push.job])
+        assert definition is not None, push.job
+        self._outbox.push(definition)
 
     def _on_over(self, job: str, attempt: int, reason: str) -> None:
         """The lease is over, and what runs is to be stopped: the worker is told twice (D21)."""
@@ -256,9 +261,8 @@ class UpstreamWorker:
             self._show_all()
             return
         if self._registered is None or self._registered[0] != told.id:
-            self._hand = Hand(told.id, has_gpus=bool(has.gpus))
+            self._hand = Hand(told.id, gpus=has.gpus, slots=slots)
             self._stopping.clear()
-        self._hand.has_gpus = bool(has.gpus)
         self._registered, self._slots = registered, slots
         self._credit = self._credit_now()
         running = [m.Held(job, attempt) for job, attempt in self._room.held(told.id).items()]
@@ -280,7 +284,7 @@ class UpstreamWorker:
             self._on_unwanted(change, one)
         elif change.state == "Running":
             value = um.read_as(change.value, um.RunningValue, "payload.value")
-            self._on_running(one, int(value.time))
+            self._on_running(one, um.wire_time(value.time))
         elif change.state == "Finished":
             self._on_finished(one, um.read_as(change.value, um.FinishedValue, "payload.value"))
         else:
@@ -310,10 +314,12 @@ class UpstreamWorker:
         self._paused_until = 0.0
         if was == "offered":
             self._say(m.Started(one.job, one.attempt, time))
+            one.young = True
             self._loop.call_later(self._pace.confirm, self._confirm, one)
         self._say_credit()
 
     def _confirm(self, one: Assignment) -> None:
+        one.young = False
         if self._hand.jobs.get(one.job) is one and one.phase == "running":
             self._hand.changed.add(one.job)
             self._outbox.wake()
@@ -386,7 +392,7 @@ class UpstreamWorker:
         """A job that would end this worker's process is for others, or for nobody."""
         if self._hand.jobs.get(one.job) is not one:
             return
-        others = any(type(worker) is not UpstreamWorker for worker in self._room.workers.values())
+        others = any(type(other) is not UpstreamWorker for other in self._room.able(one.job))
         self._hand.drop(one.job)
         if others:
             self._guarded(self._pause)

@@ -10,7 +10,7 @@ import pytest
 
 from gridd.core.logs import JobLog
 from gridd.edge import upstream_worker
-from gridd.edge.upstream_messages import split_lines, why_unfit
+from gridd.edge.upstream_messages import limited, split_lines, why_unfit
 from gridd.edge.upstream_results import native_result
 from gridd_protocol import job_id
 from gridd_protocol.limits import (
@@ -76,6 +76,13 @@ async def holding(peer: Peer, here: Grid, definition: dict[str, Any] = DEFINITIO
     await peer.socket.send_json(change("Running", job))
     await shown(peer, job, "Running")
     return job
+
+
+async def over(here: Grid, job: str) -> None:
+    async def finished() -> bool:
+        return (await here.state(job))[0] == "Finished"
+
+    await until(finished, lambda: job)
 
 
 # --- the exchange of WIRE 2.9 ---------------------------------------------------------------
@@ -259,6 +266,7 @@ async def test_a_slot_is_free_only_when_the_job_in_it_was_stopped(here: Grid) ->
         await here.daemon.cancel("q", first, "_", "")
         second = await here.submit(DEFINITION)
         await until(lambda: up.finished == [second], lambda: up.frames[-3:])
+        await over(here, second)
         assert up.killed == [first]
         assert await here.state(second) == ("Finished", "up", 1)
 
@@ -372,6 +380,7 @@ async def test_the_jobs_of_a_lost_worker_go_to_another(tmp_path: Path) -> None:
             await until(lambda: lost.started == [job], lambda: lost.frames)
         async with UpstreamWorker(here.url, "q", "other", scale=SCALE) as other:
             await until(lambda: other.finished == [job], lambda: other.frames[-3:])
+            await over(here, job)
         assert await here.state(job) == ("Finished", "other", 2)
 
 
@@ -418,6 +427,7 @@ async def test_an_offer_that_is_not_claimed_goes_to_another(here: Grid) -> None:
             pinging = asyncio.create_task(pings(deaf))
             await shown(deaf, job, None)
             await until(lambda: up.finished == [job], lambda: up.frames[-3:])
+            await over(here, job)
             pinging.cancel()
         state, name, attempt = await here.state(job)
         assert (state, name) == ("Finished", "up")
@@ -444,14 +454,17 @@ async def test_a_worker_that_gives_a_job_up_is_offered_another_attempt(here: Gri
 FATAL = {"image": "a", "command": "echo ${"}
 
 
+async def refusals(here: Grid, job: str) -> bool:
+    state, _, attempt = await here.state(job)
+    return state == "Queued" and attempt > 0
+
+
 async def test_a_job_that_would_end_the_worker_is_for_others(here: Grid) -> None:
     async with by_hand(here) as peer:
         await peer.socket.send_json(registration())
         await peer.next("Workers")
         job = await here.submit(FATAL)
-        async with asyncio.timeout(5):
-            while (await here.state(job))[0] != "Finished":
-                await asyncio.sleep(0.01)
+        await over(here, job)
         document = json.loads(await here.daemon.finished("q", job) or b"")
         assert document["finished"]["reason"] == "Error"
         assert "unclosed ${" in document["finished"]["result"]["error"]
@@ -459,6 +472,7 @@ async def test_a_job_that_would_end_the_worker_is_for_others(here: Grid) -> None
             await native.socket.send_json([hello("n", credit=0)])
             await native.next("welcome")
             other = await here.submit({**FATAL, "workdir": "/"})
+            await until(lambda: refusals(here, other), lambda: here.daemon.room("q").held("w"))
             await native.socket.send_json([{"type": "credit", "jobs": 1}])
             assert (await native.next("push"))["job"] == other
         shown_jobs = [
@@ -484,6 +498,22 @@ async def test_a_job_that_would_end_the_worker_is_for_others(here: Grid) -> None
 )
 def test_definitions_that_upstreams_worker_dies_of(definition: dict[str, Any], fits: bool) -> None:
     assert (why_unfit(json.dumps(definition, ensure_ascii=False)) is None) == fits
+
+
+@pytest.mark.parametrize(
+    ("definition", "limit_ms", "sent"),
+    [
+        ('{"a": 1.50}', 0, '{"a": 1.50}'),
+        ('{"a":1.50}', 90_000, '{"a":1.50,"maxDuration":"1m30s"}'),
+        ('{"maxDuration":"1h"}', 1_500, '{"maxDuration":"1s500ms"}'),
+        ('{"maxDuration": "1s"}', 1_500, '{"maxDuration": "1s"}'),
+        ('{"maxDuration": 900}', 1_500, '{"maxDuration": 900}'),
+    ],
+)
+def test_the_submitters_bound_reaches_the_worker_in_the_definition(
+    definition: str, limit_ms: int, sent: str
+) -> None:
+    assert limited(definition, limit_ms) == sent
 
 
 # --- results ----------------------------------------------------------------------------------
@@ -573,3 +603,15 @@ def test_long_lines_are_split_alike_in_stream_and_result() -> None:
     assert all(len(part.text.encode()) <= LOG_LINE_BYTES_MAX for part in parts)
     _, result = native_result("Success", told(A, long, C), streamed(*parts), 9)
     assert lines_of(result) == (["c"], False)
+
+
+def test_a_log_of_equal_lines_is_compared_in_no_time() -> None:
+    same = [LogLine("x\n", 1)] * 60_000
+    log = streamed(B, *same)
+    _, result = native_result("Success", told(*same, *same), log, 9)
+    assert json.loads(result)["logsComplete"]
+
+
+def test_times_that_are_none_are_0() -> None:
+    (line,) = split_lines([LogLine("a", 1 << 60)])
+    assert line == LogLine("a", 0)
