@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Options for pytest, for instance: make test ARGS="tests/unit -k lease"
 ARGS ?=
 # Simulated worlds that `make sim` runs when no SEED is given.
-WORLDS ?= 200
+WORLDS ?= 3000
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo run fmt lint types test sim bench dist lock clean check
@@ -45,7 +45,7 @@ types: install ## Check types
 test: install ## Run every test, installing missing system parts where that is allowed
 	@.ci/test $(ARGS)
 
-sim: install ## Run simulated worlds: SEED=7 for one, WORLDS=1000 for many
+sim: install ## Run simulated worlds: SEED=7 for one, WORLDS=100 for as many
 	$(BIN)/python tests/simulation/run.py $(if $(SEED),--seed $(SEED),--worlds $(WORLDS))
 
 bench: install ## Measure jobs per second and the time from submit to result

@@ -116,7 +116,12 @@ class Upkeep:
             for walk in walks:
                 walk.stop()
             await _put(chunks, None, writing)
-            await writing
+            if not whole:
+                # Why not is on its way up already (we are asked to end, say): the writing thread's
+                # own complaint of it must not take its place.
+                await asyncio.wait({writing})
+                writing.exception()
+        await writing
         self.snapshots += 1
         self._snapshot_after = self._committer.records + SNAPSHOT_RECORDS
         log.info("snapshot written", extra={"segment": at.segment, "offset": at.offset})

@@ -7,7 +7,7 @@ sync, and remembers what was promised. Both raise ``Violation`` with a sentence.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,9 @@ from gridd.core.jobs import Job
 from gridd_protocol import messages as m
 
 ANSWERS = ("Success", "Error", "TimedOut")
+
+
+Look = Callable[[str], Job | None]
 
 
 class Violation(AssertionError):
@@ -61,6 +64,7 @@ class Ledger:
             r.Requeued: self._requeued,
             r.Finished: self._finished,
             r.Expired: self._expired,
+            r.KeptJob: self._carried,
         }
 
     def write(self, record: r.Record) -> None:
@@ -186,6 +190,13 @@ class Ledger:
                     f"{job} keeps a line of somebody else's log: {line[0]!r}",
                 )
 
+    def _carried(self, record: r.KeptJob) -> None:
+        entry = self.jobs.get(record.job)
+        require(
+            entry is not None and entry.attempt == record.attempt,
+            f"{record.job} was carried on as {record}, it is {entry}",
+        )
+
     def _expired(self, record: r.Expired) -> None:
         entry = self.jobs.pop(record.job)
         require(
@@ -203,9 +214,19 @@ class Witness:
         self.attempts: dict[str, int] = {}  # the highest that was pushed
         self.lines: dict[tuple[str, str], dict[int, str]] = {}
         self.taken: set[tuple[str, str, int]] = set()  # job, worker, attempt of each answer
+        self._read = 0  # of the history
 
-    def durable(self, record: r.Record) -> None:
-        """The record is on disk; called in order, before the effects that follow it leave."""
+    def read(self, records: Sequence[r.Record], count: int | None = None) -> None:
+        """Take note of what was acknowledged, up to the ``count``-th record, before what was
+        decided after it leaves."""
+        if count is None:
+            count = len(records)
+        require(count <= len(records), "something left before what it rests on was durable")
+        while self._read < count:
+            self._durable(records[self._read])
+            self._read += 1
+
+    def _durable(self, record: r.Record) -> None:
         if type(record) is r.Finished:
             self.promised.discard(record.job)
             self.lines.pop((record.job, "build"), None)
@@ -239,7 +260,7 @@ class Witness:
             )
             self.attempts[push.job] = push.attempt
         elif type(effect) is fx.LogAdded:
-            self._read(effect)
+            self._log(effect)
 
     def _saw(self, job: str, view: fx.JobView) -> None:
         seen = self.answers.get(job)
@@ -249,7 +270,7 @@ class Witness:
         elif view.state == "Finished" and view.visible:
             self.answers[job] = now
 
-    def _read(self, effect: fx.LogAdded) -> None:
+    def _log(self, effect: fx.LogAdded) -> None:
         kind = "run" if effect.step == "Running" else "build"
         lines = self.lines.setdefault((effect.job, kind), {})
         for index, line in enumerate(effect.lines, effect.first):
@@ -259,26 +280,28 @@ class Witness:
             )
             lines[index] = line.text
 
-    def _forget_live_lines(self, jobs: Mapping[str, Job]) -> None:
+    def _forget_live_lines(self, look: Look) -> None:
         """The running attempt's lines are not durable and are sent again; the numbers of those
         of earlier attempts are, and stay taken."""
         for (name, kind), lines in self.lines.items():
-            job = jobs.get(name)
+            job = look(name)
             first = 0 if job is None else job.run_lines if kind == "run" else job.build_lines
             self.lines[name, kind] = {n: text for n, text in lines.items() if n < first}
 
-    def restarted(self, jobs: Mapping[str, Job]) -> None:
-        """The server is back with ``jobs``: is all that was seen still so?"""
-        self._forget_live_lines(jobs)
-        for job in sorted(self.known):
-            require(job in jobs, f"{job} was acknowledged and is not known after a restart")
-        for job in sorted(self.promised):
-            require(jobs[job].live, f"{job} was acknowledged and is gone: {jobs[job].state}")
-        for job, seen in self.answers.items():
-            it = jobs.get(job)
-            require(it is not None, f"{job} was answered {seen} and is not known after a restart")
-            if it is not None:
-                self._saw(job, it.view())
-        for job, attempt in self.attempts.items():
-            known = jobs[job].attempt if job in jobs else 0
-            require(known >= attempt, f"attempt {attempt} of {job} was pushed, {known} is known")
+    def restarted(self, look: Look) -> None:
+        """The server is back with the jobs that ``look`` shows: is all that was seen still so?"""
+        self._forget_live_lines(look)
+        for name in sorted(self.known):
+            require(look(name) is not None, f"{name} was acknowledged and is not known any more")
+        for name in sorted(self.promised):
+            job = look(name)
+            require(job is not None and job.live, f"{name} was acknowledged and is gone")
+        for name, seen in self.answers.items():
+            job = look(name)
+            require(job is not None, f"{name} was answered {seen} and is not known any more")
+            if job is not None:
+                self._saw(name, job.view())
+        for name, attempt in self.attempts.items():
+            job = look(name)
+            known = 0 if job is None else job.attempt
+            require(known >= attempt, f"attempt {attempt} of {name} was pushed, {known} is known")

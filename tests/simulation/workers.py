@@ -128,7 +128,7 @@ class Worker:
         if not self.world.server.up:
             self.later(self.world.random.randrange(500, 3_000), self.connect)
             return
-        self.link = Link(self.world, self, speaks_for_worker=True)
+        self.link = Link(self.world, self, is_worker=True, watches=False)
         self.welcomed = self.draining = False
         self.heard_at = self.world.now
         self.greet()

@@ -1,9 +1,10 @@
-"""A whole grid in one thread, from one integer seed.
+"""A whole grid from one integer seed.
 
-The engine is real. The journal forgets on a crash what was not synced, connections delay and
-break, workers die, freeze and lie, the server crashes and comes back, and the clock is a number.
-Nothing here looks at a wall clock or at any chance but ``random.Random(seed)``: the same seed
-tells the same story, and ``digest`` proves it.
+The daemon, its committer, its housekeeping, its engine and its journal are the real ones, on an
+event loop (``loop``) and a disk (``disk``) that are not. The disk tears, loses, fills up, fails
+and rots; connections delay, stall and break; workers die, freeze and lie; the server is killed,
+loses power and comes back; wall clocks jump. Nothing here looks at a real clock or at any chance
+but ``random.Random(seed)``: the same seed tells the same story, and ``digest`` proves it.
 """
 
 from __future__ import annotations
@@ -17,215 +18,27 @@ from typing import Any
 
 import msgspec
 
-from gridd.core import effects as fx
 from gridd.core import events as ev
 from gridd.core import records as r
 from gridd.core.engine import Engine
 from gridd.core.settings import Settings
 from gridd_protocol import messages as m
-from tests.simulation.clients import Client
-from tests.simulation.network import Link
-from tests.simulation.state import durable_state
-from tests.simulation.witness import Ledger, Violation, Witness, require
+from tests.simulation.clients import ASKED_MAX, Client
+from tests.simulation.disk import Disk, Fall
+from tests.simulation.history import History
+from tests.simulation.loop import Errand
+from tests.simulation.network import Way
+from tests.simulation.server import QUEUE, Life, Server
+from tests.simulation.small import Small, simulated
+from tests.simulation.witness import Violation, Witness, require
 from tests.simulation.workers import Liar, Worker
 
-QUEUE = "sim"
 CALM_MS_MAX = 1_800_000
 EVENTS_MAX = 60_000
+BESIDE_MAX = 2 + 1 + 2 + 1  # snapshots, one too many, begun ones, proof of room
+DAY_MS = 24 * 3_600_000
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(r.Record).decode
-
-
-class Journal:
-    """In memory. ``lines`` survive a crash; what is not synced yet may, from its start on."""
-
-    def __init__(self) -> None:
-        self.lines: list[bytes] = []  # a snapshot first, once there was one
-        self.history: list[bytes] = []  # everything that was ever durable
-        self.seen = 0  # how much of the history the witness has read
-
-    def sync(self, batch: list[bytes]) -> None:
-        self.lines.extend(batch)
-        self.history.extend(batch)
-
-
-class Server:
-    """The daemon's loop in small: step, append, sync, and only then let effects out."""
-
-    waits_for_sync = True  # a test turns it off, to see that it is missed
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.journal = Journal()
-        self.epoch = 0
-        self.up = False
-        self.engine = Engine(QUEUE, world.settings)
-        self.batch: list[fx.Effect] = []
-        self.syncing: list[fx.Effect] | None = None
-        self.woken_at: int | None = None
-        self.ledger = Ledger(world.settings.attempts_max, world.resources)
-
-    # --- one step ---------------------------------------------------------------------
-
-    def receive(self, event: ev.Event) -> None:
-        world = self.world
-        world.steps += 1
-        world.story(_tell, event)
-        self.take(self.engine.step(event, world.now))
-        if type(event) is not ev.AlarmRang:
-            self._watch_for_idleness()
-
-    def take(self, effects: list[fx.Effect]) -> None:
-        for effect in effects:
-            if type(effect) is fx.Append:
-                self.world.wrote(effect.record)
-                self.ledger.write(effect.record)
-            elif type(effect) is fx.LogAdded:
-                self._check_author(effect)
-        self.engine.check()
-        self.batch.extend(effects)
-        if not self.waits_for_sync:
-            for effect in effects:
-                self._let_out(effect)
-        self._sync()
-        self._set_alarm()
-
-    def _check_author(self, effect: fx.LogAdded) -> None:
-        for line in effect.lines:
-            name, _, rest = line.text.partition("#")
-            attempt = int(rest.partition(":")[0])
-            require(
-                self.ledger.holds(name, effect.job, attempt),
-                f"{effect.job} took a log line of {name} {attempt}",
-            )
-
-    def _watch_for_idleness(self) -> None:
-        """Nobody who could take a waiting job is left without one, but for a reservation."""
-        engine = self.engine
-        for session in engine.sessions.ready.values():
-            promised = engine.jobs.by_id.get(session.reserved_for or "")
-            last = promised.sequence if promised and promised.state == "Queued" else None
-            for needs, sequence, job in engine.jobs.lines.heads():
-                require(
-                    (last is not None and sequence > last)
-                    or not session.could(needs)
-                    or not session.fits(needs),
-                    f"{session.worker} is ready and {job} waits",
-                )
-
-    def _set_alarm(self) -> None:
-        at = self.engine.next_alarm()
-        if at is None or at == self.woken_at:
-            return
-        self.woken_at = at
-        epoch = self.epoch
-        late = self.world.random.randrange(0, 30)
-        self.world.at(max(at, self.world.now) + late, lambda: self._wake(at, epoch))
-
-    def _wake(self, at: int, epoch: int) -> None:
-        if not self.up or epoch != self.epoch:
-            return
-        if self.woken_at == at:
-            self.woken_at = None
-        due = self.engine.next_alarm()
-        if due is not None and due <= self.world.now:
-            self.receive(ev.AlarmRang())
-        else:
-            self._set_alarm()
-
-    # --- the sync and what leaves after it --------------------------------------------
-
-    def _sync(self) -> None:
-        """Group commit: one sync under way, the next batch gathers meanwhile."""
-        if self.syncing is not None or not self.batch:
-            return
-        self.syncing, self.batch = self.batch, []
-        epoch = self.epoch
-        delay = self.world.random.randrange(1, self.world.sync_ms)
-        self.world.later(delay, lambda: self._synced(epoch))
-
-    def _synced(self, epoch: int) -> None:
-        if not self.up or epoch != self.epoch or self.syncing is None:
-            return
-        done, self.syncing = self.syncing, None
-        self.journal.sync([_encode(e.record) for e in done if type(e) is fx.Append])
-        for effect in done:
-            if type(effect) is fx.Append:
-                self.world.witness.durable(effect.record)
-                self.journal.seen += 1
-            elif self.waits_for_sync:
-                self._let_out(effect)
-        self._sync()
-
-    def _let_out(self, effect: fx.Effect) -> None:
-        if type(effect) is fx.Append:
-            return
-        world = self.world
-        world.witness.left(effect)
-        if type(effect) is fx.SendWorker:
-            world.links[effect.peer].down(effect.message)
-        elif type(effect) is fx.CloseWorker:
-            world.links[effect.peer].close_after_what_was_said()
-        elif type(effect) is fx.Reply:
-            client = world.refs[effect.ref]
-            if client.link is not None:
-                client.link.down(effect)
-
-    # --- crash and restart ------------------------------------------------------------
-
-    def crash(self) -> None:
-        """Power is cut. Of what was being synced a beginning may have reached the disk."""
-        world = self.world
-        world.tell("the server crashes")
-        self.up = False
-        under_way = [_encode(e.record) for e in self.syncing or [] if type(e) is fx.Append]
-        written = world.random.randrange(0, len(under_way) + 1)
-        if world.random.random() < 0.5:
-            self.journal.sync(under_way[:written])
-        self.batch, self.syncing = [], None
-        for link in list(world.links.values()):
-            link.cut()
-        down = world.random.choice((50, 1_000, 5_000, world.settings.lease_ms * 2))
-        world.later(down, self.start)
-
-    def start(self) -> None:
-        if self.up:
-            return
-        world = self.world
-        self.epoch += 1
-        self.up = True
-        self.woken_at = None
-        self.engine = self._replayed(self.journal.lines)
-        self._read_again()
-        world.tell(f"the server starts, {len(self.engine.jobs.by_id)} jobs")
-        if world.random.random() < 0.4:
-            self.journal.lines = [_encode(kept) for kept in self.engine.snapshot()]
-            again = self._replayed(self.journal.lines)
-            require(
-                durable_state(again) == durable_state(self.engine),
-                "a snapshot does not come back as it was",
-            )
-            self.engine = again
-            world.tell("a snapshot replaces the journal so far")
-        world.witness.restarted(self.engine.jobs.by_id)
-        self.take(self.engine.start(world.now))
-
-    def _replayed(self, lines: list[bytes]) -> Engine:
-        engine = Engine(QUEUE, self.world.settings)
-        for line in lines:
-            engine.apply(_decode(line))
-        return engine
-
-    def _read_again(self) -> None:
-        """The ledger forgets what was lost; the witness reads what was kept unseen."""
-        self.ledger = Ledger(self.world.settings.attempts_max, self.world.resources)
-        for index, line in enumerate(self.journal.history):
-            record = _decode(line)
-            self.ledger.write(record)
-            if index >= self.journal.seen:
-                self.world.witness.durable(record)
-        self.journal.seen = len(self.journal.history)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,32 +53,49 @@ class World:
     def __init__(self, seed: int, *, verbose: bool = False) -> None:
         self.seed = seed
         self.random = chance = random.Random(seed)
+        self.ids = random.Random(seed)  # of files; another stream, so that no story hangs on it
         self.now = 1_000_000_000
         self.began = self.now
+        self.wall_ahead_ms = 0
         self.verbose = verbose
         self.told_lines: list[str] = []
         self.hash = hashlib.sha256()
         self.steps = 0
         self.calm = False
+        self.violation: BaseException | None = None
+        self.errand: Errand | None = None  # whose thread is at work just now
         self._agenda: list[tuple[int, int, Callable[[], None]]] = []
         self._planned = 0
-        self._peers = 0
+        self._can: dict[tuple[r.Needs, int], bool] = {}
+        self._peers = 1 << 40
         self._refs = 0
-        self.links: dict[int, Link] = {}
-        self.refs: dict[int, Client] = {}
+        self.partitions: dict[str, set[Way]] = {}
         # Each world has its own weather: a fault that is everywhere hides the others.
         self.delay_ms = chance.choice((2, 20, 200))
         self.sync_ms = chance.choice((2, 20, 300))
         self.ask_ms = chance.choice((400, 1_500, 4_000))
         self.longest_run_ms = chance.choice((2_000, 15_000, 90_000))
-        self.storm_ms = chance.choice((30_000, 90_000, 180_000))
+        self.storm_ms = chance.choice((30_000, 60_000, 120_000))
         self.steadiness = chance.choice((0.6, 0.9, 1.0))  # of clients: how often they submit
         self.namespaces = chance.choice((("_",) * 4, ("_", "shared"), ("shared", "other")))
+        self.fragility = chance.choice((0.0, 0.2, 0.5))  # how often a start does not survive
+        self.rottenness = chance.choice((0.0, 0.2, 0.8))  # how often a bit flips at rest
+        self.power = chance.choice((0.1, 0.5, 0.9))  # of falls: how many take the power along
+        self.segment_bytes = chance.choice((600, 2_000, 8_000))
+        self.small = Small(
+            snapshot_records=chance.choice((10, 40, 200)),
+            recent_ms=chance.choice((1_000, 10_000, 60_000)),
+        )
         self.settings = _settings(chance)
         alike = chance.random() < 0.3  # then there is one line, and much to get wrong in it
         self.catalogue = [_job(chance, n, alike) for n in range(chance.choice((4, 12, 40)))]
+        self.definitions = {job.id: job.submit.definition for job in self.catalogue}
         self.resources = {f"w{n}": _resources(chance, n) for n in range(chance.randrange(2, 7))}
+        self.disk = Disk(random.Random(seed + 1), chance.choice((16, 64, 512)))
+        if verbose:
+            self.disk.watch = lambda text: self.told_lines.append(f"{'':>10} .. {text}")
         self.witness = Witness()
+        self.history = History(QUEUE, self.settings)
         self.server = Server(self)
         self.clients = [Client(self, f"c{n}") for n in range(chance.randrange(1, 5))]
         self.workers = self._hire()
@@ -287,23 +117,28 @@ class World:
     def later(self, delay: int, action: Callable[[], None]) -> None:
         self.at(self.now + delay, action)
 
+    def wall_ms(self) -> int:
+        return self.now + self.wall_ahead_ms
+
     def run_ms(self) -> int:
         longest = 1_000 if self.calm else self.longest_run_ms
         return self.random.randrange(50, longest)
 
-    def new_peer(self, link: Link) -> int:
+    def fall(self) -> Fall:
+        return "power" if self.random.random() < self.power else "kill"
+
+    def new_peer(self) -> int:
         self._peers += 1
-        self.links[self._peers] = link
         return self._peers
 
-    def new_ref(self, client: Client) -> int:
+    def new_ref(self) -> int:
         self._refs += 1
-        self.refs[self._refs] = client
         return self._refs
 
     def any_attempt(self) -> tuple[str, int]:
         """Some job and an attempt near its own; for those who lie about it."""
-        jobs = list(self.server.engine.jobs.by_id.values())
+        engine = self.server.engine
+        jobs = [] if engine is None else list(engine.jobs.by_id.values())
         if not jobs:
             return "nothing", 1
         job = self.random.choice(jobs)
@@ -311,8 +146,8 @@ class World:
 
     # --- the story --------------------------------------------------------------------
 
-    def story(self, teller: Callable[[Any], str], what: Any) -> None:
-        self.tell(teller(what))
+    def story(self, event: ev.Event) -> None:
+        self.tell(_tell(event))
 
     def tell(self, text: str) -> None:
         line = f"{self.now - self.began:>8} {text}"
@@ -334,16 +169,65 @@ class World:
                 f"{worker} was told that its answer to {run.job} {run.attempt} was taken",
             )
 
-    def broken(self, sentence: str) -> None:
-        raise Violation(sentence)
-
     @property
     def digest(self) -> str:
         return self.hash.hexdigest()
 
+    # --- judgement --------------------------------------------------------------------
+
+    def note(self, error: BaseException | None) -> None:
+        """What was seen where an exception would be swallowed on its way up; the first counts."""
+        if self.violation is None and error is not None:
+            self.violation = error
+
+    def broken(self, sentence: str) -> None:
+        raise Violation(sentence)
+
+    def require(self, holds: bool, sentence: str) -> None:
+        if not holds:
+            self.note(Violation(sentence))
+
+    @property
+    def disk_may_fail(self) -> bool:
+        server = self.server
+        return self.disk.failures > 0 or server.damage_reports > 0 or self.disk.rotten is not None
+
+    def watch_for_idleness(self, engine: Engine) -> None:
+        """Nobody who could take a waiting job is left without one, but for a reservation."""
+        for session in engine.sessions.ready.values():
+            promised = engine.jobs.by_id.get(session.reserved_for or "")
+            last = promised.sequence if promised and promised.state == "Queued" else None
+            for needs, sequence, job in engine.jobs.lines.heads():
+                require(
+                    (last is not None and sequence > last)
+                    or not session.could(needs)
+                    or not session.fits(needs),
+                    f"{session.worker} is ready and {job} waits",
+                )
+
+    def check_bounds(self, life: Life, engine: Engine) -> None:
+        """Nothing grows but with what it is for."""
+        live, workers = engine.jobs.live, len(self.resources)
+        require(len(engine.logs) <= live, f"{len(engine.logs)} logs of {live} live jobs")
+        alarms = workers + len(self.catalogue) + 1
+        require(len(engine.alarms._heap) <= alarms, f"{len(engine.alarms._heap)} alarms are set")
+        require(len(engine._evictions) <= live, f"{len(engine._evictions)} evictions")
+        asked = ASKED_MAX * len(self.clients)
+        require(len(life.daemon._replies) <= asked, f"{len(life.daemon._replies)} wait for replies")
+        beside = self.disk.beside()
+        require(len(beside) <= BESIDE_MAX, f"{len(beside)} files beside the segments: {beside}")
+
     # --- the course of things ---------------------------------------------------------
 
     def run(self) -> str:
+        with simulated(self, self.small):
+            try:
+                self._run()
+            finally:
+                self.server.end()
+        return self.digest
+
+    def _run(self) -> None:
         self.server.start()
         self._plan_faults()
         storm_ends = self.now + self.storm_ms
@@ -354,21 +238,30 @@ class World:
             if self.steps > EVENTS_MAX:
                 raise Violation(f"no end after {EVENTS_MAX} events")
             time, _, action = heappop(self._agenda)
-            self.now = max(self.now, time)
+            if time > self.now:
+                self.now = time
             action()
+            if self.violation is not None:
+                raise self.violation
         self.tell("the end")
-        return self.digest
 
     def _plan_faults(self) -> None:
         """Each kind of fault comes often, seldom or never; which, differs from world to world."""
-        for fault in (
-            self._crash_server,
-            self._kill_worker,
-            self._freeze_worker,
-            self._cut_link,
-            self._unsettle_worker,
+        often, seldom = (None, 4_000, 15_000, 60_000), (None, None, 20_000, 60_000)
+        for fault, means in (
+            (self._crash_server, often),
+            (self._crash_inside, often),
+            (self._stop_server, seldom),
+            (self._second_server, seldom),
+            (self._sicken_disk, seldom),
+            (self._part_network, seldom),
+            (self._jump_clock, seldom),
+            (self._kill_worker, often),
+            (self._freeze_worker, often),
+            (self._cut_link, often),
+            (self._unsettle_worker, often),
         ):
-            mean = self.random.choice((None, 4_000, 15_000, 60_000))
+            mean = self.random.choice(means)
             if mean is not None:
                 self._again(fault, mean)
 
@@ -380,9 +273,63 @@ class World:
 
         self.later(int(self.random.expovariate(1 / mean)) + 1, strike)
 
+    # --- faults -----------------------------------------------------------------------
+
     def _crash_server(self) -> None:
-        if self.server.up:
-            self.server.crash()
+        if self.server.up and self.server.life is not None:
+            self.tell("the server crashes")
+            self.server.life.fell(self.fall())
+
+    def _crash_inside(self) -> None:
+        """In the middle of what it does to the disk next, or a little later."""
+        if self.server.up and self.server.life is not None:
+            self.server.life.files.light(self.random.choice((0, 1, 2, 5, 20)), self.fall())
+
+    def _stop_server(self) -> None:
+        if self.server.up and self.server.life is not None:
+            self.server.life.stop()
+
+    def _second_server(self) -> None:
+        self.server.second(break_the_lock=self.random.random() < 0.5)
+
+    def _sicken_disk(self) -> None:
+        if self.disk.trouble is None:
+            self.disk.trouble = self.random.choice(("full", "sick", "sick", "readonly"))
+            self.tell(f"the disk is {self.disk.trouble}")
+            self.later(self.random.choice((200, 3_000, 20_000)), self._heal_disk)
+
+    def _heal_disk(self) -> None:
+        if self.disk.trouble == "readonly":
+            self.tell("the machine is started anew")
+            self.server.reboot()
+        if self.disk.trouble is not None:
+            self.tell("the disk is well")
+            self.disk.trouble = None
+
+    def _part_network(self) -> None:
+        everybody = [*self.workers, *self.clients]
+        cut_off = self.random.sample(everybody, self.random.randrange(1, len(everybody) + 1))
+        ways: tuple[Way, ...] = self.random.choice((("up",), ("down",), ("up", "down")))
+        names = [one.name for one in cut_off]
+        self.tell(f"{' '.join(names)} are cut off ({' and '.join(ways)})")
+        for name in names:
+            self.partitions[name] = set(ways)
+        time = self.random.choice((500, self.settings.lease_ms, self.settings.lease_ms * 3))
+        self.later(time, lambda: self._join_network(names))
+
+    def _join_network(self, names: list[str]) -> None:
+        self.tell(f"{' '.join(names)} are back on the network")
+        for name in names:
+            self.partitions.pop(name, None)
+        for one in [*self.workers, *self.clients]:
+            if one.name in names and one.link is not None:
+                one.link.flows_again("up")
+                one.link.flows_again("down")
+
+    def _jump_clock(self) -> None:
+        jump = self.random.choice((-DAY_MS, -60_000, -1_000, 1_000, 60_000, DAY_MS))
+        self.tell(f"the wall clock jumps by {jump} ms")
+        self.wall_ahead_ms = max(self.wall_ahead_ms + jump, -9 * DAY_MS)
 
     def _kill_worker(self) -> None:
         worker = self.random.choice(self.workers)
@@ -405,16 +352,32 @@ class World:
     def _calm_down(self) -> None:
         self.tell("the storm is over")
         self.calm = True
-        self.server.start()
+        self._heal_disk()
+        self.disk.heal()
+        self.server.end_zombies()
+        self._join_network(list(self.partitions))
+        if self.server.life is None:
+            self.server.start()
         for worker in self.workers:
             worker.calm_down()
 
     def _answerable(self) -> list[str]:
         """Live jobs that some worker could run; jobs that nobody can run may wait."""
-        jobs = self.server.engine.jobs.by_id.values()
+        engine = self.server.engine
+        if engine is None:
+            engine = self.history.engine
+        if not engine.jobs.live:
+            return []
+        jobs = list(engine.jobs.by_id.values())
         return [job.id for job in jobs if job.live and self._runnable(job.needs)]
 
     def _runnable(self, needs: r.Needs) -> bool:
+        key = (needs, len(self.workers))  # who has gone for good does not come back
+        if key not in self._can:
+            self._can[key] = self._fits_somebody(needs)
+        return self._can[key]
+
+    def _fits_somebody(self, needs: r.Needs) -> bool:
         return any(
             needs.kind in has.runs
             and needs.cpus_milli <= has.cpus * 1_000
@@ -433,7 +396,7 @@ def _settings(chance: random.Random) -> Settings:
         heartbeat_ms=lease // 5,
         attempts_max=chance.choice((1, 2, 5)),
         live_jobs_max=chance.choice((6, 1_000)),
-        retention_ms=chance.choice((30_000, 28 * 24 * 3_600_000)),
+        retention_ms=chance.choice((5_000, 30_000, 28 * DAY_MS)),
         expire_batch=chance.choice((1, 2, 1_000)),
     )
 
@@ -470,6 +433,8 @@ def _tell(event: ev.Event) -> str:
     name = type(event).__name__
     if isinstance(event, ev.Submit | ev.Cancel | ev.Delete):
         return f"{name} {event.job} in {event.namespace} (ask {event.ref})"
+    if type(event) is ev.Carry:
+        return f"Carry {event.job}"
     if type(event) is ev.WorkerSaid:
         message = event.message
         about = f"{getattr(message, 'job', '')} {getattr(message, 'attempt', '')}".strip()
