@@ -37,17 +37,22 @@ class _NeverDurable(ProtocolError):
     """A read saw state that will not become durable."""
 
 
+class _Moved(ProtocolError):
+    """A record was written down elsewhere, or forgotten, between a look at its place and its
+    reading."""
+
+
 def _reading(
     read: Callable[Concatenate["Reading", P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate["Reading", P], Coroutine[Any, Any, T]]:
-    """A read that was overtaken by a failed write is done again, once, on what is durable."""
+    """A read that was overtaken, by a failed write or by housekeeping, is done again, once."""
 
     @functools.wraps(read)
     async def read_durable(grid: "Reading", /, *args: P.args, **kwargs: P.kwargs) -> T:
         await grid.readable()
         try:
             return await read(grid, *args, **kwargs)
-        except _NeverDurable:
+        except (_NeverDurable, _Moved):
             await grid.readable()
             return await read(grid, *args, **kwargs)
 
@@ -261,7 +266,7 @@ class Reading(Grid):
         try:
             return await asyncio.to_thread(self._journal.read, position_of(place))
         except KeyError:
-            raise ProtocolError(ErrorCode.GONE, "the record was forgotten meanwhile") from None
+            raise _Moved(ErrorCode.GONE, "the record was forgotten meanwhile") from None
 
     async def _durable(self) -> None:
         try:

@@ -92,8 +92,6 @@ def _replay(
             known.replay(record, position.segment << _OFFSET_BITS | position.offset)
             if type(record) is r.Expired:
                 found.expired.add(record.queue, record.job, record.time)
-            if type(record) is r.Expired:
-                found.expired.add(record.queue, record.job, record.time)
             if record.time > newest_ms:
                 newest_ms = record.time
             count += 1

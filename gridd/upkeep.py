@@ -133,6 +133,7 @@ class Upkeep:
         if self._is_worth_carrying(found):
             await self._carry(found.definitions)
             found = await self._references()
+        await self._committer.durable()  # what made a segment needless must not be lost after it
         oldest = Position(found.segment, 0) if found.segment else self._journal.end
         await self._committer.between_appends(lambda: self._journal.forget(oldest))
 

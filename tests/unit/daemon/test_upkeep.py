@@ -243,3 +243,20 @@ async def test_housekeeping_is_due_after_so_many_records(tmp_path, monkeypatch):
     finally:
         await world.daemon.close()
         world.journal.close()
+
+
+async def test_a_read_that_housekeeping_overtakes_is_done_again(world, monkeypatch):
+    (job,) = await world.answer(1)
+    await world.pass_time(61_000)
+    await world.upkeep.put_away()
+    read, failures = world.journal.read, []
+
+    def forgotten_once(position):
+        if not failures:
+            failures.append(position)
+            raise KeyError(position)
+        return read(position)
+
+    monkeypatch.setattr(world.journal, "read", forgotten_once)
+    assert json.loads(await world.daemon.definition("q2", job))["command"] == "job 1"
+    assert len(failures) == 1
