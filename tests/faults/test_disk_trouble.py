@@ -374,7 +374,7 @@ async def test_another_writer_ends_it(world: World, caplog: pytest.LogCaptureFix
 async def test_a_journal_that_can_not_be_read_is_read_later(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gridd.daemon._READABLE_S", 0.2)
+    monkeypatch.setattr("gridd.reading._READABLE_S", 0.2)
     async with world.serving() as grid:
         job = await grid.submit(numbered(1), "q1")
         world.disk.fail("sync")
