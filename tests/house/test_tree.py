@@ -29,10 +29,9 @@ FORBIDDEN = [
     "python" + "hosted",
     "pypi" + r"\.org/simple",
     "npm" + r"js\.org",
-    "/work/" + "(main|scratch|shared)",
     "/home/" + r"[a-z]+/",
-    r"\.py" + "env/",
-    "/opt/" + "(wheels|pypi)",
+    "/Users/" + r"\w+/",
+    "/root/" + r"\.?\w",
 ]
 
 
