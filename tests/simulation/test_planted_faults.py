@@ -27,7 +27,7 @@ FOUND_WITHIN: list[tuple[Plant, int]] = [
     (planted.replay_in_the_wrong_order, 10),
     (planted.forget_that_the_clock_was_set_back, 30),
     (planted.snapshot_at_a_later_place_than_its_state, 60),
-    (planted.let_a_walk_see_later_changes, 60),
+    (planted.let_a_walk_see_later_changes, 250),
     (planted.forget_a_segment_too_many, 30),
     (planted.carry_nothing_on, 20),
     (planted.apply_nothing_after_the_snapshot, 10),
