@@ -15,7 +15,7 @@ from gridd.committer import Committer
 from gridd.core import effects as fx
 from gridd.core import events as ev
 from gridd.core.engine import Engine
-from gridd.core.records import Expired, Record
+from gridd.core.records import Expired, Leased, Record
 from gridd.core.settings import Settings
 from gridd.journal.base import Journal, JournalError, Position, WriteFailed
 from gridd.reading import Reading
@@ -136,7 +136,8 @@ class Daemon(Reading):
     def step(self, queue: str, event: ev.Event) -> None:
         """Hand ``event`` to the queue's engine. Raises ``ProtocolError`` (unavailable) when
         nothing can be made durable any more."""
-        self.check_writable()
+        if self._trouble.why is not None or self.failed.done():  # ``check_writable``, for speed
+            raise self._unavailable()
         room = self.room(queue)
         try:
             effects = room.engine.step(event, self.clock.now_ms())
@@ -256,6 +257,8 @@ class Daemon(Reading):
     def _located(self, record: Record, position: Position) -> None:
         if type(record) is Expired:
             self._expired.add(record.queue, record.job, record.time)
+        elif type(record) is Leased:
+            return  # nothing of it is ever read back
         room = self._rooms.get(record.queue)
         if room is not None:
             room.engine.place(record, place_of(position))
