@@ -1,0 +1,43 @@
+/** What a finished run gives to the page around this frame (BROWSER 2.11). */
+
+import { fromBase64, type Reference } from "./dataref";
+import type { Frame } from "./frame";
+import type { Run } from "./run";
+
+let sent: string[] = [];
+
+/** `resolve`: bytes instead of references. Pipes of the last run that this one has not are taken
+ * back, so that no neighbour keeps a stale file. */
+export async function sendOutputs(frame: Frame, run: Run, resolve: boolean, withResult: boolean): Promise<void> {
+  const result = run.job.value?.finished?.result ?? {};
+  const values: Record<string, unknown> = {};
+  for (const [name, reference] of Object.entries(result.outputs ?? {})) {
+    values[name] = resolve ? await resolved(run, name, reference) : plain(run, reference);
+  }
+  if (withResult) {
+    const lines = result.logs ?? [];
+    values["job/result.json"] = {
+      stdout: lines.filter((line) => !line[2]),
+      stderr: lines.filter((line) => line[2]),
+      statusCode: result.StatusCode,
+      error: result.error,
+      duration: result.duration,
+      isTimedOut: result.isTimedOut,
+      url: run.api.jobUrl(run.id),
+    };
+  }
+  const stale = sent.filter((name) => !(name in values));
+  sent = Object.keys(values);
+  frame.setOutputs({ ...Object.fromEntries(stale.map((name) => [name, undefined])), ...values });
+}
+
+function plain(run: Run, { type = "utf8", value }: Reference): Reference {
+  return type === "key" ? { type: "url", value: `${run.api.base}/f/${encodeURIComponent(String(value))}` } : { type, value };
+}
+
+async function resolved(run: Run, name: string, { type = "utf8", value }: Reference): Promise<unknown> {
+  if (type === "utf8" || type === "json") return value;
+  if (type === "base64" && typeof value === "string") return new Blob([fromBase64(value)]);
+  const response = await fetch(run.api.outputUrl(run.id, name));
+  return response.ok ? response.blob() : { type, value };
+}

@@ -1,0 +1,110 @@
+/** One run that the page follows: its state, its two logs, and why it waits. */
+
+import { signal } from "@preact/signals";
+import type { Api, Explanation, Happened, Job, LogPage } from "./api";
+import type { Definition } from "./definition";
+import { LogReader } from "./log";
+
+const EXPLAIN_MS = 2_000; // between two looks at why it waits
+const POLL_MS = 1_000; // between two looks at what the live line does not tell
+
+export class Run {
+  readonly job = signal<Job | undefined>(undefined);
+  readonly why = signal<Explanation | null>(null);
+  readonly history = signal<Happened[]>([]);
+  /** Counts changes of the logs. */
+  readonly logged = signal(0);
+  readonly build: LogReader;
+  readonly log: LogReader;
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  private isStopped = false;
+
+  constructor(
+    readonly api: Api, readonly id: string, readonly definition: Definition | undefined, readonly isLive: boolean,
+  ) {
+    const changed = () => void this.logged.value++;
+    this.build = new LogReader((since) => api.logs(id, "build", since).then(asLines), changed);
+    this.log = new LogReader((since) => api.logs(id, "run", since), changed);
+  }
+
+  get isOver(): boolean {
+    return this.job.value?.state === "Finished";
+  }
+
+  /** A newer view of the job, from wherever it came. */
+  update(job: Job): void {
+    if (this.isStopped) return;
+    const before = this.job.value;
+    if (before && isOlder(job, before)) return; // an answer that was overtaken on its way
+    if (before?.finished && job.state === "Finished" && !job.finished) job = { ...job, finished: before.finished };
+    this.job.value = job;
+    if (job.state !== before?.state || job.attempt !== before?.attempt) this.turned(job);
+    this.pokeLogs();
+    if (this.isLive && job.state === "Running" && !job.startedTime) {
+      // That its program has begun is told to who asks; the live line does not say it.
+      clearTimeout(this.timer);
+      this.timer = setTimeout(() => void this.refresh(), POLL_MS);
+    }
+  }
+
+  /** It ended without an answer (cancelled, replaced, deleted). */
+  ended(reason: string): void {
+    const job = this.job.value;
+    if (!job || job.state === "Finished") return;
+    this.update({ ...job, state: "Finished", finishedReason: reason });
+  }
+
+  pokeLogs(): void {
+    this.build.poke();
+    this.log.poke();
+  }
+
+  /** Look again at everything: after a break, or when there is no live line. */
+  async refresh(): Promise<void> {
+    clearTimeout(this.timer);
+    try {
+      const standing = await this.api.standing(this.id);
+      if (standing.known) this.update(standing.job);
+      else if (this.job.value && this.job.value.state !== "Finished") this.ended("Deleted");
+    } catch {
+      // the grid is away; the next look is due below, or when the line is up again
+    }
+    if (!this.isLive && !this.isOver && !this.isStopped) this.timer = setTimeout(() => void this.refresh(), POLL_MS);
+  }
+
+  stop(): void {
+    this.isStopped = true;
+    clearTimeout(this.timer);
+    this.build.stop();
+    this.log.stop();
+  }
+
+  private turned(job: Job): void {
+    this.why.value = null;
+    if (this.api.queue !== undefined) void this.api.history(this.id).then((it) => void (this.history.value = it), () => undefined);
+    if (job.state === "Queued") void this.explain();
+    if (job.state === "Finished" && !job.finished && hasAnswer(job)) void this.refresh();
+  }
+
+  private async explain(): Promise<void> {
+    if (this.api.queue === undefined) return;
+    const why = await this.api.explain(this.id).catch(() => null);
+    if (this.isStopped || this.job.value?.state !== "Queued") return;
+    if (why) this.why.value = why;
+    this.timer = setTimeout(() => void this.explain(), EXPLAIN_MS);
+  }
+}
+
+/** What pulls and builds print are lines, though their ends may be missing. */
+function asLines(page: LogPage): LogPage {
+  for (const line of page.data) if (!line[0].endsWith("\n")) line[0] += "\n";
+  return page;
+}
+
+function isOlder(job: Job, than: Job): boolean {
+  return job.time < than.time || (job.time === than.time && than.state === "Finished" && job.state !== "Finished");
+}
+
+export function hasAnswer(job: Job): boolean {
+  return ["Success", "Error", "TimedOut"].includes(job.finishedReason ?? "");
+}

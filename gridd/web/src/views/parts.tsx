@@ -1,0 +1,102 @@
+/** Small parts that several views use. */
+
+import type { ComponentChildren } from "preact";
+import { useSignal } from "@preact/signals";
+import { useLayoutEffect, useRef } from "preact/hooks";
+
+/** Works on plain http too, where a page has no clipboard of its own. */
+export async function copy(text: string): Promise<boolean> {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const area = document.createElement("textarea");
+    area.value = text;
+    area.className = "offscreen";
+    document.body.append(area);
+    area.select();
+    const done = document.execCommand("copy");
+    area.remove();
+    return done;
+  }
+}
+
+export function CopyButton({ text, label = "Copy" }: { text: () => string; label?: string }) {
+  const said = useSignal("");
+  const click = async () => {
+    said.value = (await copy(text())) ? "Copied" : "Not allowed here";
+    setTimeout(() => void (said.value = ""), 1500);
+  };
+  return <button type="button" class="small" onClick={click} aria-live="polite">{said.value || label}</button>;
+}
+
+/** A command to be typed elsewhere. */
+export function Command({ text }: { text: string }) {
+  return (
+    <div class="command">
+      <code tabIndex={0}>{text}</code>
+      <CopyButton text={() => text} />
+    </div>
+  );
+}
+
+export function Field({ label, children, hint }: { label: string; children: ComponentChildren; hint?: string }) {
+  return (
+    <label class="field">
+      <span>{label}</span>
+      {children}
+      {hint && <small>{hint}</small>}
+    </label>
+  );
+}
+
+interface TextProps {
+  value: string | undefined;
+  onText: (text: string) => void;
+  placeholder?: string;
+  label?: string;
+  list?: string;
+  mode?: "numeric" | "decimal";
+}
+
+export function Text({ value, onText, placeholder, label, mode }: TextProps) {
+  return (
+    <input
+      value={value ?? ""} placeholder={placeholder} aria-label={label} inputMode={mode} spellcheck={false} autocomplete="off"
+      onInput={(event) => onText(event.currentTarget.value)}
+    />
+  );
+}
+
+/** A button that opens a panel below it; Escape and a click elsewhere close it. */
+export function Menu({ label, children, wide }: { label: string; children: ComponentChildren; wide?: boolean }) {
+  const isOpen = useSignal(false);
+  const root = useRef<HTMLDivElement>(null);
+  useLayoutEffect(() => {
+    if (!isOpen.value) return undefined;
+    const away = (event: Event) => {
+      if (event instanceof KeyboardEvent ? event.key === "Escape" : !root.current?.contains(event.target as Node)) {
+        isOpen.value = false;
+        if (event instanceof KeyboardEvent) root.current?.querySelector("button")?.focus();
+      }
+    };
+    addEventListener("pointerdown", away);
+    addEventListener("keydown", away);
+    return () => {
+      removeEventListener("pointerdown", away);
+      removeEventListener("keydown", away);
+    };
+  }, [isOpen.value]);
+  return (
+    <div class="menu" ref={root}>
+      <button type="button" aria-expanded={isOpen.value} onClick={() => void (isOpen.value = !isOpen.value)}>{label}</button>
+      {isOpen.value && <div class={wide ? "panel wide" : "panel"}>{children}</div>}
+    </div>
+  );
+}
+
+export function Ago({ time }: { time: number }) {
+  const seconds = Math.max(0, (Date.now() - time) / 1000);
+  const [n, unit] = seconds < 90 ? [seconds, "s"] : seconds < 5400 ? [seconds / 60, "min"] : seconds < 129_600 ? [seconds / 3600, "h"] : [seconds / 86_400, "days"];
+  return <time dateTime={new Date(time).toISOString()} title={new Date(time).toLocaleString()}>{Math.round(n as number)} {unit} ago</time>;
+}

@@ -1,0 +1,113 @@
+/** The status strip: state, clock, and one main button that says what it will do. In a tiny frame
+ * it is the whole page. */
+
+import { flag, place, queue, setParameters } from "../address";
+import { sentence, short, statusOf, type Status } from "../words";
+import {
+  busy, definition, isActive, isFramed, isGuarded, isReadOnly, isStale, named, now, prepared, problem, run, stop, submit, view,
+} from "../store";
+import { Menu } from "./parts";
+import { Share } from "./share";
+import { useSignal } from "@preact/signals";
+
+const SHAPES = { idle: "○", wait: "◔", busy: "▶", good: "✓", bad: "!" };
+
+export function currentStatus(): Status {
+  if (run.value) return statusOf(run.value.job.value, run.value.why.value, now.value);
+  const at = place.value;
+  if (at.kind === "job" && named.value === null) return { word: "Unknown job", tone: "bad", detail: "nobody here knows it, or its time is over" };
+  if (!definition.value) return { word: "New job", tone: "idle", detail: "say what to run" };
+  if (isReadOnly.value) return { word: "Not run", tone: "idle", detail: "" };
+  if (!queue.value) return { word: "No queue", tone: "idle", detail: "name the queue that is to run it" };
+  if (!prepared.value) return { word: "New job", tone: "idle", detail: "say what to run" };
+  return { word: "Ready", tone: "idle", detail: "" };
+}
+
+export function Strip() {
+  const status = currentStatus();
+  return (
+    <header class="strip">
+      <div class={`status ${status.tone}`} role="status" aria-label={`State: ${status.word}`}>
+        <span class="mark" aria-hidden="true">{SHAPES[status.tone]}</span>
+        <strong>{status.word}</strong>
+        <span class="detail">{status.detail}</span>
+        {isStale.value && <span class="stale">of the last run; the job has been changed since</span>}
+      </div>
+      <p class="what" title={title()}>{title()}</p>
+      <div class="actions">
+        {view.value?.isBroken.value && <span class="broken" role="alert">connecting again…</span>}
+        <QueueChip />
+        <Share />
+        <MainButton />
+      </div>
+    </header>
+  );
+}
+
+function title(): string {
+  const { where, what } = sentence(definition.value);
+  return [what, where && `in ${where}`].filter(Boolean).join(" · ");
+}
+
+function MainButton() {
+  const known = run.value && !isStale.value;
+  if (isReadOnly.value || !queue.value) return null;
+  if (busy.value) return <button type="button" class="main" disabled>{busy.value}…</button>;
+  if (isActive.value && known) return <button type="button" class="main stop" onClick={() => void stop()}>Stop</button>;
+  const label = known && run.value!.isOver ? "Run again" : isStale.value ? "Run changes" : "Run";
+  const asked = flag("autostart") && isGuarded && !isFramed && !run.value;
+  return (
+    <>
+      {asked && <small class="asked">This link would start by itself. On your own machine, you start it.</small>}
+      <button type="button" class="main" disabled={!prepared.value} onClick={() => void submit(label === "Run again")}>{label}</button>
+    </>
+  );
+}
+
+function QueueChip() {
+  const chosen = queue.value;
+  const workers = view.value?.workers.value;
+  const cpus = workers?.reduce((sum, it) => sum + it.cpus, 0) ?? 0;
+  const gpus = workers?.reduce((sum, it) => sum + it.gpus, 0) ?? 0;
+  const count = workers ? (workers.length ? `${workers.length} worker${workers.length > 1 ? "s" : ""} · ${cpus} cpus${gpus ? ` · ${gpus} gpus` : ""}` : "no worker") : "";
+  if (place.value.kind === "queue" || (isReadOnly.value && run.value)) return null;
+  return (
+    <Menu label={chosen ? `${chosen.key}${count && ` · ${count}`}` : "Choose a queue"}>
+      <QueueForm />
+    </Menu>
+  );
+}
+
+function QueueForm() {
+  const chosen = queue.value;
+  const text = useSignal(chosen?.name ?? "");
+  const use = (event: Event) => {
+    event.preventDefault();
+    setParameters({ queue: text.value.trim() || undefined });
+  };
+  if (chosen?.overridden) return <p>The page around this one chose the queue <b>{chosen.key}</b>.</p>;
+  return (
+    <form onSubmit={use}>
+      <label class="field">
+        <span>Queue</span>
+        <input value={text.value} onInput={(event) => void (text.value = event.currentTarget.value)} placeholder="a name, or https://grid/queue" spellcheck={false} autofocus />
+      </label>
+      <button type="submit">Use it</button>
+      <p class="quiet">A queue exists as soon as somebody uses its name. Who knows the name can use the queue.</p>
+    </form>
+  );
+}
+
+export function Problem() {
+  if (!problem.value) return null;
+  return (
+    <div class="card bad" role="alert">
+      <p>{problem.value}</p>
+      <button type="button" class="small" onClick={() => void (problem.value = "")}>Dismiss</button>
+    </div>
+  );
+}
+
+export function RunId() {
+  return run.value ? <a class="id" href={run.value.api.queue === undefined ? `/j/${run.value.id}` : `/j/${run.value.id}#?queue=${queue.value?.name ?? ""}`}>{short(run.value.id)}</a> : null;
+}
