@@ -10,7 +10,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from gridd.client import transfer
+from gridd.client import deletion, transfer
+from gridd.client.encoding import wire_json
 from gridd.client.errors import GridError
 from gridd.client.follow import Event, Follower
 from gridd.client.progress import Progress
@@ -46,16 +47,47 @@ class GridClient:
     def job_path(self, job: str, rest: str = "") -> str:
         return f"{self._root}/j/{quote(job, safe='')}{rest}"
 
-    async def submit(self, definition: Mapping[str, Any], *, namespace: str | None = None) -> str:
-        """The job's id. Safe to repeat: an equal definition has the same id (WIRE 3.7)."""
+    async def submit(
+        self,
+        definition: Mapping[str, Any],
+        *,
+        namespace: str | None = None,
+        control: Mapping[str, Any] | None = None,
+        debug: bool = False,
+    ) -> str:
+        """The job's id. Safe to repeat: an equal definition has the same id (WIRE 3.7).
+        ``control`` is what stands beside the definition; ``namespace`` goes over its own."""
         body: dict[str, Any] = {"definition": definition}
-        if namespace is not None:
-            body["control"] = {"namespace": namespace}
-        answer = await self.transport.call("POST", self._root, body=msgspec.json.encode(body))
+        beside = {**(control or {}), **({} if namespace is None else {"namespace": namespace})}
+        if beside:
+            body["control"] = beside
+        if debug:
+            body["debug"] = True
+        answer = await self.transport.call("POST", self._root, body=wire_json(body))
         job = answer.get("jobId") if isinstance(answer, dict) else None
         if not isinstance(job, str) or not job:
             not_a_grid("the submission")
         return job
+
+    async def copy(self, job: str, queue: str, *, namespace: str | None = None) -> str:
+        """Submit the job's definition to another queue of the same grid (WIRE 1.11). Its id."""
+        control = {} if namespace is None else {"namespace": namespace}
+        body = msgspec.json.encode({"queue": queue, "control": control})
+        answer = await self.transport.call("POST", f"/j/{quote(job, safe='')}/copy", body=body)
+        if not isinstance(answer, dict):
+            not_a_grid("the copy")
+        return str(answer.get("jobId") or job)
+
+    async def namespaces(self, job: str) -> list[str]:
+        """Who holds the job (WIRE 1.5)."""
+        data = await self._data("GET", self.job_path(job, "/namespaces.json"))
+        if not isinstance(data, list):
+            not_a_grid("namespaces.json")
+        return [str(name) for name in data]
+
+    async def delete(self, job: str, *, namespace: str = "*") -> None:
+        """Let the grid forget the job and its answer: see ``deletion.delete``."""
+        await deletion.delete(self, self._root, job, namespace)
 
     async def jobs(self) -> dict[str, dict[str, Any]]:
         """The queue's jobs by id, as in WIRE 3.1; cancelled ones are left out."""

@@ -5,23 +5,19 @@ inlined as base64 up to ``INLINE_BYTES_MAX`` bytes and uploaded beyond it.
 """
 
 import argparse
-import base64
-import gzip
-import sys
-import tarfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
+from gridd.client.context import pack
 from gridd.client.errors import UsageError
-from gridd.client.files import read_upload, text_upload
+from gridd.client.files import text_upload
+from gridd.client.input_files import add_reference, read_path
+from gridd.client.job_file import JobFile, read_job_file
 from gridd.client.transfer import Upload
 from gridd.client.words import join_words
-from gridd_protocol import limits
 from gridd_protocol.errors import shown
 from gridd_protocol.units import parse_bytes, parse_duration
 
@@ -38,10 +34,13 @@ _BUILD_FLAGS = {
 
 @dataclass(slots=True)
 class Plan:
-    """A definition, and the bytes that the grid must have before it is submitted."""
+    """A definition, the bytes that the grid must have before it is submitted, and what stands
+    beside it in the submission (WIRE 1.3)."""
 
     definition: dict[str, Any]
     uploads: list[Upload] = field(default_factory=list)
+    control: dict[str, Any] = field(default_factory=dict)
+    debug: bool = False
 
 
 def plan(
@@ -52,8 +51,10 @@ def plan(
 
     Blocks on the disk. Raises ``UsageError``.
     """
-    made = Plan(_base(flags.definition))
+    file = JobFile() if flags.definition is None else read_job_file(flags.definition)
+    made = Plan(file.definition, control=file.control, debug=file.debug)
     definition = made.definition
+    _beside(definition, file, api, made.uploads)
     for flag, member in _TEXT_FLAGS.items():
         _put(definition, member, getattr(flags, flag))
     _put(definition, "command", _command(flags.command_text, words))
@@ -66,30 +67,13 @@ def plan(
         _merge(definition, member, _files(member, given or [], api, made.uploads))
     if flags.tag:
         definition["tags"] = [*definition.get("tags", []), *flags.tag]
+    if flags.namespace is not None:
+        made.control["namespace"] = flags.namespace
     if not definition:
         raise UsageError(
             "nothing to run: give --image and a command after `--`, or --definition FILE"
         )
     return made
-
-
-def _base(source: str | None) -> dict[str, Any]:
-    if source is None:
-        return {}
-    name = "standard input" if source == "-" else source
-    try:
-        data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
-    except OSError as error:
-        raise UsageError(f"--definition: {source} can't be read ({error.strerror})") from error
-    if len(data) > limits.DEFINITION_BYTES_MAX:
-        raise UsageError(
-            f"--definition: {name} has {len(data)} bytes; "
-            f"the limit is {limits.DEFINITION_BYTES_MAX}"
-        )
-    try:
-        return msgspec.json.decode(data, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"--definition: {name} does not hold a JSON object ({error})") from error
 
 
 def _put(into: dict[str, Any], member: str, value: Any) -> None:
@@ -164,19 +148,38 @@ def _files(
     for text in given:
         name, value = _pair(flag, text)
         if value.startswith("@"):
-            upload = read_upload(name, Path(value[1:]))
+            found = read_path(name, Path(value[1:]))
         else:
-            upload = text_upload(name, value.encode("utf-8", "surrogateescape"))
-        references[name] = _reference(upload, api, uploads)
+            found = [text_upload(name, value.encode("utf-8", "surrogateescape"))]
+        for upload in found:
+            add_reference(references, upload, api, uploads)
     return references
 
 
-def _reference(upload: Upload, api: str, uploads: list[Upload]) -> dict[str, str]:
-    if upload.size > limits.INLINE_BYTES_MAX:
-        uploads.append(upload)
-        return upload.reference(api)
-    data = upload.source if isinstance(upload.source, bytes) else upload.source.read_bytes()
-    return {"type": "base64", "value": base64.b64encode(data).decode("ascii")}
+def _beside(definition: dict[str, Any], file: JobFile, api: str, uploads: list[Upload]) -> None:
+    """Put the files that the job file names by their path into its inputs and config files."""
+    for member in ("inputs", "configFiles"):
+        given = definition.get(member)
+        if file.folder is None or not isinstance(given, dict):
+            continue
+        references: dict[str, Any] = {}
+        for name, reference in given.items():
+            if not (isinstance(reference, dict) and reference.keys() == {"path"}):
+                references[name] = reference
+                continue
+            path = _inside(file.folder, name, reference["path"])
+            for upload in read_path(name, path):
+                add_reference(references, upload, api, uploads)
+        definition[member] = references
+
+
+def _inside(folder: Path, name: str, path: object) -> Path:
+    """A job file may come from somebody else: it names nothing outside its own folder."""
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise UsageError(f"--definition: the path of {shown(name)} is {shown(path)}, not a path")
+    if Path(path).is_absolute() or ".." in Path(path).parts:
+        raise UsageError(f"--definition: {shown(path)} leaves the job file's folder; use --input")
+    return folder / path
 
 
 def _build(
@@ -194,7 +197,7 @@ def _build(
     if flags.context_dir is not None:
         if flags.context is not None:
             raise UsageError("--context and --context-dir exclude each other")
-        upload = _packed(Path(flags.context_dir), scratch)
+        upload = pack(Path(flags.context_dir), scratch, flags.filename or "Dockerfile")
         uploads.append(upload)
         build["context"] = upload.reference(api)["value"]
     return build
@@ -207,31 +210,3 @@ def _text_of(path: str) -> str:
         raise UsageError(f"--dockerfile: {path} can't be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"--dockerfile: {path} is not UTF-8 text") from error
-
-
-def _packed(folder: Path, scratch: Path) -> Upload:
-    """The folder as a gzipped tar, its files at the root. The same files give the same bytes:
-    sorted, without times and owners, so that the hash and the job id are the same too."""
-    if not folder.is_dir():
-        raise UsageError(f"--context-dir: {folder} is not a folder")
-    archive = scratch / "context.tar.gz"
-    try:
-        with (
-            gzip.GzipFile(archive, "wb", mtime=0) as packed,
-            tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
-        ):
-            for path in sorted(folder.rglob("*")):
-                name = path.relative_to(folder).as_posix()
-                tar.add(path, arcname=name, recursive=False, filter=_anonymous)
-    except OSError as error:
-        raise UsageError(f"--context-dir: {folder} can't be packed ({error})") from error
-    upload = read_upload(str(folder), archive)
-    # the worker knows an archive by the end of its URL (WIRE 6.8)
-    return Upload(str(folder), archive, upload.size, upload.sha256, f"{upload.sha256}.tar.gz")
-
-
-def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    member.uid = member.gid = 0
-    member.uname = member.gname = ""
-    member.mtime = 0
-    return member

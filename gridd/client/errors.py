@@ -14,7 +14,8 @@ class Exit(IntEnum):
     FAILED = 1  # the job ended with Error: its image, inputs, start or outputs failed
     USAGE = 2
     CANCELLED = 3  # cancelled, replaced or deleted
-    TIMED_OUT = 124
+    NO_WORKER = 4  # ``--timeout`` was over, and nobody worked on the queue
+    TIMED_OUT = 124  # the job ran for longer than it may, or ``--timeout`` was over
     TROUBLE = 125  # the grid refused, or can't be reached
     INTERRUPTED = 130
     PIPE_CLOSED = 141

@@ -9,7 +9,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any, TextIO
 
+from gridd_protocol.canonical import without_surrogates
 from gridd_protocol.messages import LogLine
+
+_CELL_MAX = 64  # characters: the whole id of a job, so that it can be copied
 
 
 def clean(text: object, length: int = 500) -> str:
@@ -51,7 +54,10 @@ class Console:
 
     def json(self, value: Any) -> None:
         indent = 2 if self.is_terminal else None
-        self.data(json.dumps(value, ensure_ascii=False, indent=indent))
+        text = json.dumps(value, ensure_ascii=False, indent=indent)
+        if without_surrogates(text) != text:  # such halves can be printed as escapes alone
+            text = json.dumps(value, indent=indent)
+        self.data(text)
 
     def remark(self, text: str) -> None:
         """How things go; kept back when quiet."""
@@ -65,20 +71,18 @@ class Console:
             self._finish_line(self._out)
         self._write(self._err, text + "\n")
 
-    def run_lines(self, lines: Sequence[LogLine]) -> None:
-        """The program's output, exactly: its standard output to ours, its errors to ours."""
-        if self.machine and self.quiet:
+    def lines(self, kind: str, lines: Sequence[LogLine], *, as_data: bool = False) -> None:
+        """A job's log. ``as_data``: it is what was asked for, and all of it is data, as with
+        upstream's ``cq``. Otherwise we are the program: its output, exactly, is ours and its errors
+        are ours; what pulls and builds print are remarks."""
+        if (self.machine and self.quiet) or (kind == "build" and self.quiet and not as_data):
             return
         for line in lines:
-            self._write(self._err if line.stderr or self.machine else self._out, line.text)
-
-    def build_lines(self, lines: Sequence[LogLine], *, as_data: bool = False) -> None:
-        """Lines of pulls and builds, which may come without an end of line."""
-        if self.quiet and not as_data:
-            return
-        for line in lines:
-            text = line.text if line.text.endswith("\n") else line.text + "\n"
-            self._write(self._out if as_data else self._err, text)
+            text = line.text
+            if kind == "build" and not text.endswith("\n"):  # those may come without
+                text += "\n"
+            is_data = as_data or (kind == "run" and not line.stderr)
+            self._write(self._out if is_data and not self.machine else self._err, text)
 
     def _write(self, stream: TextIO, text: str) -> None:
         if not text:
@@ -98,7 +102,7 @@ class Console:
 
 def table(rows: Sequence[Sequence[object]]) -> str:
     """Columns, the first row being their names; as wide as they need to be."""
-    cells = [[clean(cell, 60) for cell in row] for row in rows]
+    cells = [[clean(cell, _CELL_MAX) for cell in row] for row in rows]
     widths = [max(len(row[at]) for row in cells) for at in range(len(cells[0]))]
     lines = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cells)
     return "\n".join(line.rstrip() for line in lines)

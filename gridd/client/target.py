@@ -9,8 +9,9 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from gridd.client.errors import UsageError
-from gridd.config import is_loopback
+from gridd.config_values import is_loopback
 from gridd_protocol import limits
+from gridd_protocol.canonical import without_surrogates
 from gridd_protocol.errors import shown
 
 DEFAULT_API = "http://127.0.0.1:8000"
@@ -37,9 +38,15 @@ class Target:
 
     def page_of(self, definition: Mapping[str, Any]) -> str:
         """A link that holds the whole definition (BROWSER 2.1, self-contained form)."""
-        text = json.dumps(definition, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        encoded = base64.b64encode(quote(text, safe=_HASH_SAFE).encode("ascii")).decode("ascii")
+        text = self.text_of(definition)
+        escaped = quote(without_surrogates(text), safe=_HASH_SAFE)
+        encoded = base64.b64encode(escaped.encode("ascii")).decode("ascii")
         return f"{self.api}/#?job={encoded}&queue={_hash_value(self.queue)}"
+
+    @staticmethod
+    def text_of(definition: Mapping[str, Any]) -> str:
+        """Its JSON, as pages write it into links."""
+        return json.dumps(definition, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def resolve(api: str | None, queue: str | None, environ: Mapping[str, str]) -> Target:

@@ -13,6 +13,7 @@ import msgspec
 from yarl import URL
 
 from gridd.client.errors import GridError
+from gridd_protocol.canonical import read_json
 from gridd_protocol.version import __version__
 
 CALL_SECONDS = 30.0  # one small call, answer included
@@ -142,8 +143,8 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 
 def _decoded(answer: bytes, call: str) -> Any:
     try:
-        return msgspec.json.decode(answer)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        return read_json(answer)
+    except (ValueError, RecursionError):
         not_a_grid(call)
 
 

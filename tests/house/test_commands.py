@@ -1,11 +1,16 @@
 """Both console scripts, as installed."""
 
+import argparse
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from gridd.arguments import build_parser
+from gridd.client import commands
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -26,6 +31,7 @@ def run(*words: str) -> "subprocess.CompletedProcess[str]":
         ["gridd", "up"],
         ["gridd", "run"],
         ["gridd-worker", "run"],
+        ["gridd-worker", "doctor"],
     ],
     ids=" ".join,
 )
@@ -42,3 +48,34 @@ def test_an_unknown_option_is_named_and_ends_with_2(words: list[str]) -> None:
     assert done.returncode == 2
     assert "--no-such-option" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """This one and those of all its commands."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in action.choices.values():
+                yield from parsers(inner)
+
+
+EVERY = {parser.prog: parser for parser in parsers(build_parser())}
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_option_says_what_it_does(name: str) -> None:
+    parser = EVERY[name]
+    assert parser.description
+    for action in parser._actions:
+        if not isinstance(action, argparse._SubParsersAction):
+            assert action.help, f"{name} {action.option_strings or action.dest} has no help"
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_client_command_is_there(name: str) -> None:
+    function = EVERY[name].get_default("function")
+    groups = {"worker", "journal", "queue", "job"}  # their actions do something
+    elsewhere = {"serve", "up", "help", "mcp", "check", "repair"}
+    if function in (None, *groups, *elsewhere):
+        return
+    assert callable(getattr(commands, function)), f"{name} does nothing"

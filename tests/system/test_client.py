@@ -624,7 +624,7 @@ async def test_run_sums_up_as_json(
         "duration": 1500,
         "outputs": ["o"],
         "error": None,
-        "url": f"{grid.url}/j/{JOB}#?queue=q",
+        "view": f"{grid.url}/j/{JOB}#?queue=q",
         "saved": [str(out / "o")],
     }
     assert "hello\n" in found.err
@@ -681,23 +681,22 @@ async def test_submit_uploads_then_prints_the_id(
 
 
 @pytest.mark.parametrize(
-    ("kind", "out", "err"),
-    [("both", "a\n", "pull\nb\n"), ("run", "a\n", "b\n"), ("build", "pull\n", "")],
+    ("kind", "out"),
+    [("both", "pull\na\nb\n"), ("run", "a\nb\n"), ("build", "pull\n")],
 )
 @pytest.mark.parametrize("following", [True, False])
-async def test_logs(
+async def test_logs_are_all_data(
     grid: StandIn,
     gridd: Callable[..., Any],
     capsys: pytest.CaptureFixture[str],
     kind: str,
     out: str,
-    err: str,
     following: bool,
 ) -> None:
     grid.logs = {"build": [["pull", 1]], "run": [["a\n", 1], ["b\n", 2, True]]}
     grid.finish()
     assert await gridd("logs", JOB, "--kind", kind, *(["-f"] if following else [])) == 0
-    assert capsys.readouterr() == (out, err)
+    assert capsys.readouterr() == (out, "")
 
 
 async def test_logs_as_json_and_since(

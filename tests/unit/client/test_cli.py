@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from gridd import __version__, cli
+from gridd.arguments import build_parser
 from gridd.client.errors import GridError, UsageError
 from gridd.errors import ConfigError
 from gridd.journal.base import JournalError
@@ -13,12 +14,12 @@ from gridd.journal.base import JournalError
 
 @pytest.mark.parametrize("line", [("--image=a", "--cpus=2"), ("--image", "a", "--cpus", "2")])
 def test_values_with_and_without_equals(line):
-    args = cli._parser().parse_args(["run", *line])
+    args = build_parser().parse_args(["run", *line])
     assert (args.image, args.cpus) == ("a", "2")
 
 
 def test_a_value_may_look_like_an_option_after_equals():
-    assert cli._parser().parse_args(["run", "--command=--version"]).command_text == "--version"
+    assert build_parser().parse_args(["run", "--command=--version"]).command_text == "--version"
 
 
 @pytest.mark.parametrize(

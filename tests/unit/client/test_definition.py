@@ -8,7 +8,8 @@ import tarfile
 
 import pytest
 
-from gridd.cli import _parser, _without_words
+from gridd.arguments import build_parser
+from gridd.cli import _without_words
 from gridd.client.definition import plan
 from gridd.client.errors import UsageError
 from gridd_protocol import limits
@@ -20,7 +21,7 @@ API = "http://grid.example"
 def build(tmp_path):
     def build(*line, nonce="now"):
         given, words = _without_words(["run", *line])
-        return plan(_parser().parse_args(given), words, API, tmp_path, nonce)
+        return plan(build_parser().parse_args(given), words, API, tmp_path, nonce)
 
     return build
 
@@ -126,7 +127,7 @@ def test_a_context_folder_is_packed_the_same_way_each_time(build, tmp_path):
     (folder / "sub" / "a").touch()
     second = build("--context-dir", str(folder))
     [upload] = second.uploads
-    assert upload.key == first.key == f"{upload.sha256}.tar.gz"
+    assert upload.key == first.key == upload.sha256
     assert second.definition["build"] == {"context": f"{API}/f/{upload.key}"}
     packed = io.BytesIO(gzip.decompress(upload.source.read_bytes()))
     with tarfile.open(fileobj=packed) as tar:
@@ -163,6 +164,7 @@ def test_the_definition_may_come_in(build, monkeypatch):
         (("--input", "a=@/no/such/file"), "can't be read"),
         (("--definition", "/no/such/file"), "can't be read"),
         (("--definition", "/dev/null"), "does not hold a JSON object"),
+        (("--definition", "http://h/j/1#?queue=q"), "holds no definition"),
         (("--dockerfile", "/no/such"), "can't be read"),
         (("--dockerfile", "a", "--dockerfile-inline", "b"), "exclude each other"),
         (("--context", "a", "--context-dir", "b"), "exclude each other"),

@@ -24,14 +24,14 @@ LINES = [LogLine("out", 1), LogLine("put\n", 2), LogLine("oops\n", 3, True), Log
 
 def test_a_job_s_streams_are_passed_on_exactly():
     it, out, err = console()
-    it.run_lines(LINES)
+    it.lines("run", LINES)
     it.remark("done")
     assert (out.getvalue(), err.getvalue()) == ("output\nend", "oops\ndone\n")
 
 
 def test_on_a_terminal_our_lines_start_at_the_left():
     it, out, err = console(Terminal)
-    it.run_lines([LogLine("no end", 1)])
+    it.lines("run", [LogLine("no end", 1)])
     it.remark("done")
     assert (out.getvalue(), err.getvalue()) == ("no end\n", "done\n")
 
@@ -39,8 +39,8 @@ def test_on_a_terminal_our_lines_start_at_the_left():
 def test_quiet_keeps_the_job_s_output_alone():
     it, out, err = console(quiet=True)
     it.remark("running")
-    it.build_lines([LogLine("pulling", 1)])
-    it.run_lines(LINES)
+    it.lines("build", [LogLine("pulling", 1)])
+    it.lines("run", LINES)
     assert (out.getvalue(), err.getvalue()) == ("output\nend", "oops\n")
     it.complaint("heard")
     assert err.getvalue().endswith("heard\n")
@@ -48,7 +48,7 @@ def test_quiet_keeps_the_job_s_output_alone():
 
 def test_machine_keeps_standard_output_for_json():
     it, out, err = console(machine=True)
-    it.run_lines(LINES)
+    it.lines("run", LINES)
     it.json({"a": 1})
     assert out.getvalue() == '{"a": 1}\n'
     assert err.getvalue() == "output\noops\nend"
@@ -56,16 +56,16 @@ def test_machine_keeps_standard_output_for_json():
 
 def test_machine_and_quiet_print_json_alone():
     it, out, err = console(machine=True, quiet=True)
-    it.run_lines(LINES)
+    it.lines("run", LINES)
     it.json(None)
     assert (out.getvalue(), err.getvalue()) == ("null\n", "")
 
 
 def test_build_lines_end_and_may_be_what_was_asked_for():
     it, out, err = console()
-    it.build_lines([LogLine("pulling", 1), LogLine("done\n", 2)])
+    it.lines("build", [LogLine("pulling", 1), LogLine("done\n", 2)])
     assert (out.getvalue(), err.getvalue()) == ("", "pulling\ndone\n")
-    it.build_lines([LogLine("pulling", 1)], as_data=True)
+    it.lines("build", [LogLine("pulling", 1)], as_data=True)
     assert out.getvalue() == "pulling\n"
 
 
