@@ -1,0 +1,1 @@
+"""Calls to addresses that submitters name when their job waits and when it has ended (WIRE 7)."""
