@@ -1,7 +1,7 @@
 """A grid in this process, with upstream's times scaled."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -9,7 +9,9 @@ from typing import Any
 
 from aiohttp import web
 
+from gridd.blobs.base import Blobs
 from gridd.blobs.folder import FolderBlobs
+from gridd.clock import Clock
 from gridd.config import Config
 from gridd.core.settings import Settings
 from gridd.daemon import Daemon
@@ -18,6 +20,7 @@ from gridd.edge.client_frames import JsonFrames
 from gridd.edge.sockets import Sockets
 from gridd.edge.upstream_worker import WorkerPace
 from gridd.journal.memory import MemoryJournal
+from gridd.webhooks.webhooks import Webhooks
 
 
 @dataclass
@@ -39,13 +42,26 @@ class Grid:
 
 
 @asynccontextmanager
-async def grid(folder: Path, *, scale: float = 0.1, **settings: int) -> AsyncIterator[Grid]:
+async def grid(
+    folder: Path,
+    *,
+    scale: float = 0.1,
+    blobs: Blobs | None = None,
+    options: dict[str, Any] | None = None,
+    journal: MemoryJournal | None = None,
+    clock: Callable[[int], Clock] = Clock,
+    webhooks: Webhooks | None = None,
+    **settings: int,
+) -> AsyncIterator[Grid]:
+    """``blobs`` instead of a folder; ``options`` of the ``Config``, ``settings`` of the engine."""
     frames = JsonFrames()
-    daemon = Daemon(MemoryJournal(), frames, Settings(**settings))
+    daemon = Daemon(
+        journal or MemoryJournal(), frames, Settings(**settings), clock=clock, webhooks=webhooks
+    )
     daemon.start()
-    blobs = FolderBlobs(folder / "blobs")
+    blobs = blobs or FolderBlobs(folder / "blobs")
     pace = WorkerPace(*(seconds * scale for seconds in astuple(WorkerPace())))
-    config = Config(port=0, data_dir=folder)
+    config = Config(port=0, data_dir=folder, **(options or {}))
     runner = web.AppRunner(build_app(daemon, blobs, config, Sockets(daemon, frames, pace)))
     await runner.setup()
     try:

@@ -85,6 +85,8 @@ class UpstreamWorker:
         self.discarded: list[str] = []
         self.frames: list[Any] = []
         self.connections = 0
+        self.kinds: list[str] = []  # of frames, as they came
+        self.held_up: list[str] | None = None  # a list: what it says waits there, as on a slow line
         self._out: list[str] = []  # while not connected
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -110,10 +112,18 @@ class UpstreamWorker:
 
     def send(self, message: Any) -> None:
         text = message if isinstance(message, str) else json.dumps(message)
-        if self._socket is None or self._socket.closed:
+        if self.held_up is not None:
+            self.held_up.append(text)
+        elif self._socket is None or self._socket.closed:
             self._out.append(text)
         else:
             self._spawn(self._socket.send_str(text))  # frames leave in the order of the calls
+
+    def let_out(self) -> None:
+        """What was held up arrives now."""
+        waiting, self.held_up = self.held_up or [], None
+        for text in waiting:
+            self.send(text)
 
     # --- connection (WIRE 2.8, 6.3) ---------------------------------------------------------
 
@@ -183,6 +193,7 @@ class UpstreamWorker:
         message = json.loads(text)
         self.frames.append(message)
         kind, payload = message["type"], message.get("payload")
+        self.kinds.append(kind)
         if kind in ("JobStates", "JobStateUpdates"):
             self._states = self._heard
             jobs = payload["state"]["jobs"]
