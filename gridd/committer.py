@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from time import perf_counter
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -32,7 +33,8 @@ class CarryOut(Protocol):
 
 class Committer:
     """``carry_out`` gets each effect once it may leave, ``located`` each record's position once
-    it is durable, ``failed`` the error that ended it all (once)."""
+    it is durable, ``failed`` the error that ended it all (once); ``appended``, for
+    each batch, its records, its bytes in the journal, and the seconds until it was durable."""
 
     def __init__(
         self,
@@ -40,11 +42,13 @@ class Committer:
         carry_out: CarryOut,
         located: Callable[[Record, Position], None],
         failed: Callable[[BaseException], None],
+        appended: Callable[[int, int, float], None] | None = None,
     ) -> None:
         self._journal = journal
         self._carry_out = carry_out
         self._located = located
         self._failed = failed
+        self._appended = appended
         self._encode = msgspec.msgpack.Encoder().encode
         # The next batch: its records, and all that leaves once they are durable, in order.
         self._records: list[Record] = []
@@ -142,11 +146,15 @@ class Committer:
         if not records:
             return
         payloads = [self._encode(record) for record in records]
+        before, began = self._journal.end, perf_counter()
         positions = await asyncio.get_running_loop().run_in_executor(
             self._thread, self._journal.append, payloads, self._journal.end
         )
         self.appends += 1
         self.records += len(records)
+        if self._appended is not None:
+            size = _bytes_between(before, self._journal.end)
+            self._appended(len(records), size, perf_counter() - began)
         for record, position in zip(records, positions, strict=True):
             self._located(record, position)
 
@@ -162,6 +170,11 @@ class Committer:
         self._behind.clear()
         self._records.clear()
         self._failed(error)
+
+
+def _bytes_between(before: Position, after: Position) -> int:
+    """Of one append, which begins a new segment at most."""
+    return after.offset - (before.offset if after.segment == before.segment else 0)
 
 
 def _resolve(waiting: asyncio.Future[Any], value: Any) -> None:

@@ -7,155 +7,44 @@ file.
 """
 
 import dataclasses
-import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from gridd.blobs.bucket import (
-    LINK_MS,
-    LINK_MS_MAX,
-    Bucket,
-    S3Options,
-    read_bucket,
-    read_endpoint,
-    read_region,
-)
+from gridd import config_values as read
+from gridd.blobs.bucket import LINK_MS, Bucket, S3Options, read_endpoint, read_region
 from gridd.errors import ConfigError
+from gridd.webhooks.policy import POLICIES, Policy
 from gridd_protocol import limits
 from gridd_protocol.errors import shown
-from gridd_protocol.units import parse_duration_setting
 
-_DURATION_MS_MAX = 100 * 365 * 24 * 3_600_000  # a century: beyond it a digit too many was typed
-_LEASE_MS_MIN = 2_000  # the worker's clock, the network and a busy machine take their part
 _HEARTBEATS_PER_LEASE = 6  # as LEASE_MS has of HEARTBEAT_MS: several may be lost
 _IN_DATA_DIR = Path("<data-dir>")  # stands for the folder of that name in the data directory
-_LOG_LEVELS = ("debug", "info", "warning", "error")
-
-
-def duration_ms(text: str) -> int:
-    """Milliseconds of ``28d``, ``1h30m``, ``1.5s``. Raises ``ValueError`` with a sentence."""
-    value = parse_duration_setting(text)
-    if value > _DURATION_MS_MAX:
-        raise ValueError(f"{shown(text)} is longer than a century")
-    return value
-
-
-def _retention(text: str) -> int:
-    value = duration_ms(text)
-    if value < 60_000:
-        raise ValueError(f"{shown(text)} is too short; finished jobs are kept at least 1m")
-    return value
-
-
-def _lease(text: str) -> int:
-    value = duration_ms(text)
-    if value < _LEASE_MS_MIN:
-        raise ValueError(f"{shown(text)} is too short; the least is {_LEASE_MS_MIN} ms")
-    return value
-
-
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or len(text) > 5 or int(text) > 65_535:
-        raise ValueError(f"{shown(text)} is not a port; write a number from 0 to 65535")
-    return int(text)
-
-
-def _host(text: str) -> str:
-    if not text or any(c.isspace() or c in "/?#@" for c in text):
-        raise ValueError(f"{shown(text)} is not a host name or address")
-    return text.removeprefix("[").removesuffix("]")
-
-
-def _path(text: str) -> Path:
-    if not text.strip() or "\0" in text:
-        raise ValueError(f"{shown(text)} is not a path")
-    return Path(text).expanduser()
-
-
-def _store(kind: str, scheme: str, instead: str) -> Callable[[str], Path]:
-    """A folder; the address of a store that is not built yet is refused with a sentence."""
-
-    def read(text: str) -> Path:
-        if text.lower().startswith(f"{scheme}:"):
-            raise ValueError(f"{shown(text)}: {kind} can't be kept on {instead} yet; name a folder")
-        if "://" in text:
-            raise ValueError(f"{shown(text)} is not a folder; {kind} are kept in one")
-        return _path(text)
-
-    return read
-
-
-def _blobs(text: str) -> Path | Bucket:
-    if text.lower().startswith("s3:"):
-        return read_bucket(text)
-    if "://" in text:
-        raise ValueError(f"{shown(text)} is neither a folder nor s3://BUCKET")
-    return _path(text)
-
-
-def _link_life(text: str) -> int:
-    value = duration_ms(text)
-    if not 1_000 <= value <= LINK_MS_MAX:
-        raise ValueError(f"{shown(text)} does not fit; a link lives from 1s to 7d")
-    return value
-
-
-def _origin(text: str) -> str:
-    """An origin as browsers send it: scheme, host, port; nothing after."""
-    parts = urlsplit(text)
-    try:
-        port_fits = parts.port is None or parts.port > 0
-    except ValueError:
-        port_fits = False
-    host_only = not (parts.path.strip("/") or parts.query or parts.fragment or parts.username)
-    fits = parts.scheme in ("http", "https") and parts.hostname and host_only
-    if not fits or not port_fits:
-        raise ValueError(f"{shown(text)} is not an origin; write it as https://example.org")
-    return f"{parts.scheme}://{parts.netloc.lower()}"
-
-
-def _origins(text: str) -> tuple[str, ...]:
-    return tuple(_origin(part.strip()) for part in text.split(",") if part.strip())
-
-
-def _public_url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError(f"{shown(text)} is not a URL; write it as https://grid.example.org")
-    return text.rstrip("/")
-
-
-def _one_of(*names: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if text.lower() not in names:
-            raise ValueError(f"{shown(text)} is not one of {', '.join(names)}")
-        return text.lower()
-
-    return read
 
 
 def _about(
-    read: Callable[[str], Any],
+    reader: Callable[[str], Any],
     help: str,
     *,
     option: str = "",
     value: str = "",
     hidden: bool = False,
     repeat: bool = False,
+    flag: bool = False,
 ) -> dict[str, Any]:
     """What a setting says of itself. ``option``: its name, where that is not the field's;
-    ``value``: what stands for the value in ``--help``; ``hidden``: not shown there."""
+    ``value``: what stands for the value in ``--help``; ``hidden``: not shown there; ``flag``: the
+    option alone says ``on``."""
     return {
-        "read": read,
+        "read": reader,
         "help": help,
         "option": option,
         "value": value,
         "hidden": hidden,
         "repeat": repeat,
+        "flag": flag,
     }
 
 
@@ -166,27 +55,27 @@ class Config:
     host: str = field(
         default="127.0.0.1",
         metadata=_about(
-            _host, "address to listen on; the default is this machine only", value="HOST"
+            read.host, "address to listen on; the default is this machine only", value="HOST"
         ),
     )
     port: int = field(
         default=8000,
-        metadata=_about(_port, "port to listen on; 0 takes a free one", value="PORT"),
+        metadata=_about(read.port, "port to listen on; 0 takes a free one", value="PORT"),
     )
     data_dir: Path = field(
         default=Path("gridd-data"),
-        metadata=_about(_path, "folder for everything the daemon keeps", value="DIR"),
+        metadata=_about(read.path, "folder for everything the daemon keeps", value="DIR"),
     )
     public_url: str | None = field(
         default=None,
         metadata=_about(
-            _public_url, "URL under which others reach this grid, for links", value="URL"
+            read.public_url, "URL under which others reach this grid, for links", value="URL"
         ),
     )
     blobs: Path | Bucket = field(
         default=_IN_DATA_DIR,
         metadata=_about(
-            _blobs,
+            read.blobs,
             "folder for uploaded and produced files (default: <data-dir>/blobs), "
             "or s3://BUCKET[/PREFIX]",
             value="DIR",
@@ -211,7 +100,7 @@ class Config:
     s3_addressing: str = field(
         default="auto",
         metadata=_about(
-            _one_of("auto", "path", "virtual"),
+            read.one_of("auto", "path", "virtual"),
             "where the bucket stands in addresses: path, virtual (in the host name), or auto: "
             "path where there is an --s3-endpoint",
             value="STYLE",
@@ -220,7 +109,7 @@ class Config:
     s3_link_ms: int = field(
         default=LINK_MS,
         metadata=_about(
-            _link_life,
+            read.link_life,
             "how long after it was asked for a file on S3 may be read, at most 7d (default: 1h)",
             option="s3-link",
             value="TIME",
@@ -229,7 +118,7 @@ class Config:
     journal: Path = field(
         default=_IN_DATA_DIR,
         metadata=_about(
-            _store("journals", "nats", "NATS"),
+            read.store("journals", "nats", "NATS"),
             "folder for the journal (default: <data-dir>/journal)",
             value="DIR",
         ),
@@ -237,28 +126,75 @@ class Config:
     retention_ms: int = field(
         default=limits.RETENTION_MS,
         metadata=_about(
-            _retention,
+            read.retention,
             "how long a finished job is kept, such as 12h (default: 28d)",
             option="retention",
             value="TIME",
         ),
     )
+    log_retention_ms: int = field(
+        default=limits.LOG_RETENTION_MS,
+        metadata=_about(
+            read.retention,
+            "how long its logs are kept at least; they never outlive the job (default: 7d)",
+            option="log-retention",
+            value="TIME",
+        ),
+    )
+    connections_per_address: int = field(
+        default=limits.CONNECTIONS_PER_ADDRESS_MAX,
+        metadata=_about(
+            read.count,
+            "sockets and event streams that one address may hold; 0: no limit, for a server "
+            f"behind a proxy (default: {limits.CONNECTIONS_PER_ADDRESS_MAX})",
+            value="N",
+        ),
+    )
     log_level: str = field(
         default="info",
         metadata=_about(
-            _one_of(*_LOG_LEVELS), f"least level to log: {', '.join(_LOG_LEVELS)}", value="LEVEL"
+            read.one_of(*read.LOG_LEVELS),
+            f"least level to log: {', '.join(read.LOG_LEVELS)}",
+            value="LEVEL",
         ),
     )
     log_format: str = field(
         default="text",
         metadata=_about(
-            _one_of("text", "json"), "log for people (text) or machines (json)", value="FORMAT"
+            read.one_of("text", "json"), "log for people (text) or machines (json)", value="FORMAT"
+        ),
+    )
+    webhooks: Policy | None = field(
+        default=None,
+        metadata=_about(
+            read.one_of(*POLICIES),
+            "addresses that submitters may have called when a job waits and has ended: off, public "
+            "or any (default: public; `gridd up`: any)",
+            value="POLICY",
+        ),
+    )
+    metrics: str = field(
+        default="loopback",
+        metadata=_about(
+            read.one_of("off", "loopback", "all"),
+            "who may read /metrics, the figures of all queues together: off, loopback (this "
+            "machine) or all",
+            value="WHO",
+        ),
+    )
+    metrics_queues: bool = field(
+        default=False,
+        metadata=_about(
+            read.switch,
+            "name queues there; who reads a queue's name can use the queue (default: off)",
+            value="on|off",
+            flag=True,
         ),
     )
     allow_origin: tuple[str, ...] = field(
         default=(),
         metadata=_about(
-            _origins,
+            read.origins,
             "origin whose pages may use a grid that is closed to other sites; "
             "may be repeated, or be a list with commas",
             value="ORIGIN",
@@ -268,7 +204,7 @@ class Config:
     lease_ms: int = field(
         default=limits.LEASE_MS,
         metadata=_about(
-            _lease,
+            read.lease,
             "silence after which a worker loses its jobs (default: 30s)",
             option="lease",
             value="TIME",
@@ -283,6 +219,12 @@ class Config:
     def heartbeat_ms(self) -> int:
         """How often workers are asked to speak: a short lease asks more often."""
         return min(limits.HEARTBEAT_MS, self.lease_ms // _HEARTBEATS_PER_LEASE)
+
+    @property
+    def webhook_policy(self) -> Policy:
+        """Who may submit to a local grid is its owner, who can reach every address anyway, and
+        whose receivers are mostly on this machine; a public one has strangers."""
+        return self.webhooks or ("public" if self.open_to_all else "any")
 
     @property
     def s3(self) -> S3Options:
@@ -317,7 +259,7 @@ class Config:
                     values[setting.name] = setting.metadata["read"](text)
                 except ValueError as error:
                     complaints.append(f"{source}: {error}")
-        if not open_to_all and "host" in values and not is_loopback(values["host"]):
+        if not open_to_all and "host" in values and not read.is_loopback(values["host"]):
             complaints.append(
                 f"--host {values['host']}: `gridd up` listens on this machine only; "
                 "`gridd serve` listens where you say"
@@ -325,12 +267,6 @@ class Config:
         if complaints:
             raise ConfigError(complaints)
         return cls(**values, open_to_all=open_to_all)
-
-
-def is_loopback(host: str) -> bool:
-    """True for the names and addresses that only this machine reaches."""
-    name = host.lower().removeprefix("[").removesuffix("]")
-    return name in ("localhost", "::1") or re.fullmatch(r"127(\.\d{1,3}){3}", name) is not None
 
 
 def settings() -> Iterator["dataclasses.Field[Any]"]:

@@ -18,13 +18,16 @@ from gridd.core.engine import Engine
 from gridd.core.records import Expired, Leased, Record
 from gridd.core.settings import Settings
 from gridd.journal.base import Journal, JournalError, Position, WriteFailed
+from gridd.metrics.meters import Meters
+from gridd.metrics.tally import count
 from gridd.reading import Reading
 from gridd.recovery import Recovered, place_of, recover, write_snapshot
 from gridd.rooms import ClientFrames, ClientPeer, Room, WorkerPeer
 from gridd.submission import read_submission
 from gridd.trouble import Trouble
 from gridd.upkeep import Upkeep
-from gridd_protocol.errors import ProtocolError
+from gridd.webhooks.webhooks import Webhooks
+from gridd_protocol.errors import ErrorCode, ProtocolError
 
 log = logging.getLogger("gridd")
 
@@ -45,13 +48,16 @@ class Daemon(Reading):
         frames: ClientFrames,
         settings: Settings | None = None,
         clock: Callable[[int], Clock] = Clock,
+        webhooks: Webhooks | None = None,
+        meters: Meters | None = None,
     ) -> None:
+        self.webhooks = webhooks  # None: nobody is called, as in tests
         self.settings = settings or Settings()
         self._frames = frames
         found = recover(journal, self.settings)
         self._recovered: Recovered | None = found
         self.replayed = found.records
-        super().__init__(journal, clock(found.newest_ms), found.expired)
+        super().__init__(journal, clock(found.newest_ms), found.expired, meters or Meters())
         self._replies: dict[int, Callable[[fx.Outcome | ProtocolError], None]] = {}
         self._refs = itertools.count(1)
         self.failed: asyncio.Future[None]
@@ -75,7 +81,11 @@ class Daemon(Reading):
         for room in self._rooms.values():
             room.close(_TRY_AGAIN_LATER, "the journal was read again")
         self._committer = Committer(
-            self._journal, self._carry_out, self._located, self._append_failed
+            self._journal,
+            self._carry_out,
+            self._located,
+            self._append_failed,
+            self.meters.appended,
         )
         self._rooms = {queue: self._new_room(engine) for queue, engine in found.engines.items()}
         for engine in found.engines.values():
@@ -90,17 +100,20 @@ class Daemon(Reading):
         for queue, room in self._rooms.items():
             self._committer.take(queue, room.engine.start(now))
             self._arm(queue, room)
-        upkeep = Upkeep(
+        self._upkeep = asyncio.get_running_loop().create_task(self._housekeeping().run())
+
+    def _housekeeping(self) -> Upkeep:
+        return Upkeep(
             journal=self._journal,
             committer=self._committer,
             engines=lambda: {queue: room.engine for queue, room in self._rooms.items()},
             step=self.step,
-            read_definition=self._definition_at,
+            expired=self._expired.records,
             now_ms=self.clock.now_ms,
-            retention_ms=self.settings.retention_ms,
+            keep_ms=min(self.settings.log_retention_ms, self.settings.retention_ms),
             records_before=self.replayed,
+            snapshot_seconds=self.meters.snapshot_seconds,
         )
-        self._upkeep = asyncio.get_running_loop().create_task(upkeep.run())
 
     @property
     def trouble(self) -> str | None:
@@ -127,7 +140,7 @@ class Daemon(Reading):
         if self.trouble is None:
             engines = [room.engine for room in self._rooms.values()]
             try:
-                await asyncio.to_thread(write_snapshot, self._journal, engines)
+                await asyncio.to_thread(write_snapshot, self._journal, engines, self._expired)
             except JournalError as error:  # the journal is enough; the next start takes longer
                 log.warning("%s", error)
 
@@ -149,11 +162,23 @@ class Daemon(Reading):
         self._arm(queue, room)
 
     def room(self, queue: str) -> Room:
-        """The room of ``queue``, made when it is not there."""
+        """The room of ``queue``, made when it is not there. Raises as ``check_room``."""
         room = self._rooms.get(queue)
         if room is None:
+            self.check_room(queue)
             room = self._rooms[queue] = self._new_room(Engine(queue, self.settings))
         return room
+
+    def check_room(self, queue: str) -> None:
+        """Raises ``ProtocolError`` (too many) when there would be one queue too many."""
+        if queue not in self._rooms and len(self._rooms) >= self.settings.queues_max:
+            raise ProtocolError(
+                ErrorCode.TOO_MANY,
+                f"this grid has {self.settings.queues_max} queues, its limit; "
+                "use one that is there already",
+                field="queue",
+                limit=self.settings.queues_max,
+            )
 
     def join_worker(self, queue: str, peer: int, worker: WorkerPeer) -> None:
         self.room(queue).workers[peer] = worker
@@ -166,8 +191,11 @@ class Daemon(Reading):
                 self.step(queue, ev.WorkerGone(peer))
             self._forget_if_empty(queue)
 
-    def join_client(self, queue: str, peer: int, client: ClientPeer) -> None:
-        """Show ``client`` the whole queue, then each change."""
+    def join_client(
+        self, queue: str, peer: int, client: ClientPeer, *, reads_gone: bool = False
+    ) -> None:
+        """Show ``client`` the whole queue, then each change. ``reads_gone``: it learns from an
+        update that a job is gone, and needs no full state for it."""
         room = self.room(queue)
         workers = self._frames.workers(room.engine.sessions.views())
         jobs = self._frames.full_state(room.listed(self.clock.now_ms()))
@@ -176,6 +204,8 @@ class Daemon(Reading):
             client.send(workers)
             client.send(jobs)
             room.clients[peer] = client
+            if reads_gone:
+                room.told_apart.add(peer)
             del room.arriving[peer]
 
         room.arriving[peer] = client
@@ -187,6 +217,7 @@ class Daemon(Reading):
 
             def forget() -> None:  # behind a welcome that may still wait
                 room.clients.pop(peer, None)
+                room.told_apart.discard(peer)
                 self._forget_if_empty(queue)
 
             self._committer.defer(forget)
@@ -196,11 +227,11 @@ class Daemon(Reading):
         return next(self._refs)
 
     def _new_room(self, engine: Engine) -> Room:
-        return Room(engine, self._frames, self._resync)
+        return Room(engine, self._frames, self._resync, self._tally)
 
     def _resync(self, room: Room) -> None:
         frame = self._frames.full_state(room.listed(self.clock.now_ms()))
-        self._committer.defer(lambda: room.to_clients(frame))
+        self._committer.defer(lambda: room.resync_clients(frame))
 
     def _forget_if_empty(self, queue: str) -> None:
         room = self._rooms.get(queue)
@@ -213,6 +244,10 @@ class Daemon(Reading):
             reply = self._replies.pop(effect.ref, None)
             if reply is not None:
                 reply(effect.outcome)
+            return
+        if type(effect) is fx.Callback:
+            if self.webhooks is not None:
+                self.webhooks.offer(queue, effect)
             return
         room = self._rooms.get(queue)
         if room is not None:
@@ -242,6 +277,7 @@ class Daemon(Reading):
 
     def _look(self) -> None:
         self._notice_stop()
+        self.meters.looked(_LOOK_S)
         self._next_look = asyncio.get_running_loop().call_later(_LOOK_S, self._look)
 
     def _notice_stop(self) -> None:
@@ -257,10 +293,11 @@ class Daemon(Reading):
     def _located(self, record: Record, position: Position) -> None:
         if type(record) is Expired:
             self._expired.add(record.queue, record.job, record.time)
-        elif type(record) is Leased:
-            return  # nothing of it is ever read back
         room = self._rooms.get(record.queue)
-        if room is not None:
+        if room is None:
+            return
+        count(record, room.engine.jobs, room.tallies)
+        if type(record) is not Leased:  # nothing of that is ever read back
             room.engine.place(record, place_of(position))
 
     # --- when it can't be made durable ------------------------------------------------
@@ -278,6 +315,7 @@ class Daemon(Reading):
             self._fail(error)
             return
         self._readable.clear()
+        self.meters.troubles += 1
         self._trouble.begin(error)
         self._refuse_pending()
         rooms, self._rooms = self._rooms, {}
@@ -329,7 +367,10 @@ class Daemon(Reading):
         answer: Callable[[fx.Outcome | ProtocolError], None],
     ) -> None:
         """Hand ``event`` over; ``answer`` is called once, when its outcome is durable or can't
-        become so. Raises ``ProtocolError`` when nothing is taken any more."""
+        become so. Raises ``ProtocolError`` when nothing is taken any more, or when a submission
+        asks for a webhook that this grid does not call."""
+        if type(event) is ev.Submit and event.control and self.webhooks is not None:
+            self.webhooks.check(event.control)
         event.ref = self.new_ref()
         self._replies[event.ref] = answer
         try:

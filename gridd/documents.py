@@ -30,24 +30,47 @@ def definition_of(payload: bytes) -> bytes:
 def logs_of(payload: bytes) -> StoredLogs:
     record = _read_record(payload)
     assert isinstance(record, r.Finished), type(record)
+    if record.carried:
+        return StoredLogs(expired=True)
     return _read_logs(record.logs) if record.logs else StoredLogs()
+
+
+def without_logs(record: r.Finished) -> r.Finished:
+    """The outcome alone, all else as it was written. A worker may have put a log into its result
+    too (``logsComplete``, or its own remarks)."""
+    result = record.result
+    if b'"logs' in result:
+        try:
+            members = msgspec.json.decode(result, type=dict[str, msgspec.Raw])
+        except msgspec.DecodeError:
+            members = _result_of(result)
+        kept = {name: members[name] for name in members if name not in ("logs", "logsComplete")}
+        result = msgspec.json.encode(kept)
+    return msgspec.structs.replace(record, result=result, logs=b"")
 
 
 def finished_of(payload: bytes, view: JobView, definition: bytes | None) -> bytes:
     """The finished job: the job's record with ``finished`` (WIRE 1.5).
 
     ``result.logs`` is what the program printed, then the worker's own remarks. Of a job that
-    never ran its program, it is what building or pulling its image printed. ``tags`` and
+    never ran its program, it is what building or pulling its image printed. When the log's time
+    is over, ``result.logsExpired`` is true. ``tags`` and
     ``requirements`` come from ``definition``: an archived job has none at hand.
     """
     record = _read_record(payload)
     assert isinstance(record, r.Finished), type(record)
     logs = _read_logs(record.logs) if record.logs else StoredLogs()
     result = _result_of(record.result)
-    printed = logs.run or (logs.build if record.reason == "Error" else [])
+    if record.reason in ("Success", "Error", "TimedOut"):
+        # left out when they are as ever; upstream's peers read them unasked (WIRE 6.10)
+        result.setdefault("isTimedOut", record.reason == "TimedOut")
+        result.setdefault("outputs", {})
+    printed = logs.told("run") or (logs.told("build") if record.reason == "Error" else [])
     if result.pop("logsComplete", False):  # its worker told the whole log (edge/upstream_results)
         printed = []
     result["logs"] = [*wire_lines(printed), *result.get("logs", [])]
+    if record.carried:
+        result["logsExpired"] = True
     finished: dict[str, Any] = {
         "type": "Finished",
         "reason": record.reason,

@@ -1,13 +1,15 @@
 """What is still known of jobs whose retention has passed: that they were there, and until when.
 
 In memory and bounded: it is a courtesy to whoever asks late (410 instead of 404), not a promise.
-After a restart it holds what the journal still has to tell.
+Snapshots carry it over a restart.
 """
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Final
 
-from gridd.core.archive import key_of
+from gridd.core.archive import id_of, key_of
+from gridd.core.records import Expired
 
 EXPIRED_KEPT_MAX: Final = 100_000
 """Jobs remembered, the newest ones; about 25 MB when full (measured: 250 bytes each)."""
@@ -38,6 +40,14 @@ class ExpiredJobs:
             return self._times.get(queue, {}).get(key)
         found = (jobs.get(key) for jobs in self._times.values())
         return max((time for time in found if time is not None), default=None)
+
+    def records(self) -> Iterator[Expired]:
+        """One for each, oldest first. What is added while they are taken is not among them."""
+        return (
+            Expired(queue, id_of(key), time)
+            for queue, key in list(self._oldest_first)
+            if (time := self._times.get(queue, {}).get(key)) is not None
+        )
 
     def _forget(self, queue: str, key: bytes) -> None:
         jobs = self._times[queue]

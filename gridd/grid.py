@@ -11,6 +11,9 @@ import msgspec
 
 from gridd.core.effects import Accepted, Cancelled, JobView, WorkerView
 from gridd.core.explain import Explanation
+from gridd.history import History
+from gridd.metrics.pages import GridFigures
+from gridd.metrics.queue_figures import QueueFigures
 from gridd_protocol.messages import LogLine
 
 
@@ -18,13 +21,16 @@ class LogPage(msgspec.Struct, frozen=True):
     """WIRE 1.7. Cursors are absolute: lines dropped at the bound still count.
 
     ``slice_start`` is the index of the first line in ``data`` (``since``, or later when older
-    lines were dropped).
+    lines were dropped). ``expired``: the log's time is over, whatever was in it.
+    ``more``: lines behind these are to be had now; a page never reaches over dropped lines.
     """
 
     data: list[LogLine]
     slice_start: int
     next_cursor: int
     is_final: bool
+    expired: bool = False
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,9 @@ class Grid:
         """``kind`` is ``build`` or ``run``. An unknown job has an empty page."""
         raise NotImplementedError
 
+    def check_room(self, queue: str) -> None:
+        """Raises ``ProtocolError`` (too many) when the grid has no room for one more queue."""
+
     def watch(self, queue: str, job: str) -> AsyncIterator[Change]:
         """The job's view, its logs so far, then each change as it becomes durable; ends after
         the final view. An unknown job yields nothing until it is submitted. A watcher that does
@@ -91,7 +100,20 @@ class Grid:
         """Why the job waits. ``None`` for an unknown job."""
         raise NotImplementedError
 
+    async def history(self, queue: str, job: str) -> History | None:
+        """The job's story so far, of one that was deleted too. ``None`` for an unknown job."""
+        raise NotImplementedError
+
     async def workers(self, queue: str) -> tuple[WorkerView, ...]:
+        raise NotImplementedError
+
+    async def queue_figures(self, queue: str) -> QueueFigures:
+        """For the queue's metrics; all 0 for an unknown one, which is not created."""
+        raise NotImplementedError
+
+    def figures(self, *, named: bool) -> GridFigures:
+        """For the operator's metrics, as of now and whatever is wrong with the disk; ``named``
+        tells of queues by their names too. Costs a look at every queue."""
         raise NotImplementedError
 
     async def counts(self, queue: str) -> dict[str, int]:

@@ -172,7 +172,9 @@ def worker_command(
         *("--data-directory", str(config.data_dir.absolute() / "worker")),
         *("--runtime", runtime),
         *("--drain", DRAIN),
+        *("--log-format", config.log_format),
         *(("--cpus", options.cpus) if options.cpus else ()),
+        "--plain",  # the terminal is the daemon's, whose lines a view would write over
         QUEUE,
     )
 

@@ -6,7 +6,6 @@ not hold from the journal. One that was overtaken by a failed write is done agai
 
 import asyncio
 import functools
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -15,17 +14,22 @@ from gridd.clock import Clock
 from gridd.committer import Committer
 from gridd.core import effects as fx
 from gridd.core.explain import Explanation, explain
-from gridd.core.jobs import Job
-from gridd.core.logs import LogBuffer, StoredLogs
+from gridd.core.job import Job
+from gridd.core.logs import LogBuffer, Slice, StoredLogs
 from gridd.expired import ExpiredJobs
 from gridd.grid import Change, Grid, LogPage
+from gridd.history import History, of_ended, of_live
 from gridd.journal.base import Journal, JournalError
+from gridd.metrics.meters import Meters
+from gridd.metrics.pages import GridFigures, busiest
+from gridd.metrics.queue_figures import QueueFigures, add, figures_of
+from gridd.metrics.tally import Tally
 from gridd.recovery import position_of
 from gridd.rooms import Room, Watcher
+from gridd.stored_logs import StoredLogsCache
+from gridd.webhooks.webhooks import Webhooks
 from gridd_protocol.errors import ErrorCode, ProtocolError
 
-_STORED_LOGS_CACHED = 64
-"""Logs of ended jobs kept decoded, as pages of them are asked for one after the other."""
 _READABLE_S = 10.0
 """Readers wait so long while the journal is read again after a failed write."""
 
@@ -62,12 +66,18 @@ def _reading(
 class Reading(Grid):
     """The reading half of ``daemon.Daemon``, which owns the rooms and replaces the committer."""
 
-    def __init__(self, journal: Journal, clock: Clock, expired: ExpiredJobs) -> None:
+    webhooks: Webhooks | None
+
+    def __init__(
+        self, journal: Journal, clock: Clock, expired: ExpiredJobs, meters: Meters
+    ) -> None:
         self.clock = clock
+        self.meters = meters
+        self._tally = Tally()  # of what becomes of jobs, in all queues
         self._journal = journal
         self._expired = expired
         self._rooms: dict[str, Room] = {}
-        self._stored_logs: OrderedDict[tuple[str, str, int], StoredLogs] = OrderedDict()
+        self._stored_logs = StoredLogsCache()
         self._readable = asyncio.Event()
         self._committer: Committer
 
@@ -146,18 +156,14 @@ class Reading(Grid):
         live = self._rooms[found[0]].engine.logs.get(job)
         if live is not None:
             buffer: LogBuffer = live.build if kind == "build" else live.run
-            first, lines = buffer.since(since)
-            page = LogPage(lines, first, buffer.next, False)
+            page = _page(buffer.since(since), is_final=False)
             await self._durable()
             return page
         await self._durable()
         if found[1].state in ("Queued", "Running"):
             return LogPage([], since, 0, False)
-        stored = await self._stored(found[0], job, found[1].time)
-        lines = stored.build if kind == "build" else stored.run
-        first = stored.build_first if kind == "build" else stored.run_first
-        skip = max(since - first, 0)
-        return LogPage(lines[skip:], max(since, first), first + len(lines), True)
+        stored = await self._stored(found[0], job)
+        return _page(stored.since(kind, since), is_final=True, expired=stored.expired)
 
     async def watch(self, queue: str, job: str) -> AsyncIterator[Change]:
         await self.readable()
@@ -192,10 +198,13 @@ class Reading(Grid):
                     shown = view
                     yield Change(view=view)
             for kind in cursors:
-                page = await self.logs(queue, job, kind, cursors[kind])
-                if page.data:
-                    cursors[kind] = page.next_cursor
-                    yield Change(log=(kind, page.slice_start, page.data))
+                more = True
+                while more:
+                    page = await self.logs(queue, job, kind, cursors[kind])
+                    more = page.more
+                    if page.data:
+                        cursors[kind] = page.next_cursor
+                        yield Change(log=(kind, page.slice_start, page.data))
             if ended:
                 yield Change(view=views[-1])
                 return
@@ -206,6 +215,19 @@ class Reading(Grid):
         found = None if room is None else explain(room.engine, job)
         await self._durable()
         return found
+
+    @_reading
+    async def history(self, queue: str, job: str) -> History | None:
+        known = self._known(queue, job)
+        so_far = of_live(known, self.clock.now_ms()) if known and known.live else None
+        await self._durable()
+        if so_far is not None or known is None:
+            return so_far
+        known = self._known(queue, job)
+        if known is None or known.live:
+            raise _Moved(ErrorCode.UNAVAILABLE, "the job is changing; ask again")
+        payload = await self._read(known.result_at) if known.result_at else None
+        return of_ended(known, payload)
 
     @_reading
     async def workers(self, queue: str) -> tuple[fx.WorkerView, ...]:
@@ -230,6 +252,25 @@ class Reading(Grid):
         await self._durable()
         return counts
 
+    @_reading
+    async def queue_figures(self, queue: str) -> QueueFigures:
+        room = self._rooms.get(queue)
+        figures = QueueFigures() if room is None else self._figures(room)
+        await self._durable()
+        return figures
+
+    def figures(self, *, named: bool) -> GridFigures:
+        total = QueueFigures(tally=self._tally)
+        queues = [(name, self._figures(room)) for name, room in self._rooms.items()]
+        for _, figures in queues:
+            add(total, figures)
+        shown = busiest(queues) if named else []
+        calls = {} if self.webhooks is None else self.webhooks.counts()
+        return GridFigures(total, len(queues), self.trouble is not None, self.meters, shown, calls)
+
+    def _figures(self, room: Room) -> QueueFigures:
+        return figures_of(room.engine, room.tally, len(room.clients), self.clock.now_ms())
+
     def _find(self, queue: str | None, job: str) -> tuple[str, fx.JobView] | None:
         """The queue and view of ``job`` as of now (not yet known to be durable)."""
         queues = [queue] if queue is not None else list(self._rooms)
@@ -242,17 +283,16 @@ class Reading(Grid):
                 found = (name, held.view())
         return found
 
-    async def _stored(self, queue: str, job: str, time: int) -> StoredLogs:
-        key = (queue, job, time)
-        stored = self._stored_logs.get(key)
+    async def _stored(self, queue: str, job: str) -> StoredLogs:
+        known = self._known(queue, job)
+        if known is None or not known.result_at:
+            return StoredLogs()
+        stored = self._stored_logs.get(known.result_at)
         if stored is None:
-            known = self._known(queue, job)
-            if known is None or not known.result_at:
-                return StoredLogs()
-            stored = documents.logs_of(await self._read(known.result_at))
-            self._stored_logs[key] = stored
-            while len(self._stored_logs) > _STORED_LOGS_CACHED:
-                self._stored_logs.popitem(last=False)
+            place = known.result_at
+            payload = await self._read(place)
+            stored = documents.logs_of(payload)
+            self._stored_logs.keep(place, stored, len(payload))
         return stored
 
     def _known(self, queue: str, job: str) -> Job | None:
@@ -273,3 +313,9 @@ class Reading(Grid):
             await self._committer.durable()
         except JournalError:
             raise _NeverDurable(ErrorCode.UNAVAILABLE, self._unavailable().message) from None
+
+
+def _page(found: Slice, *, is_final: bool, expired: bool = False) -> LogPage:
+    """Only the page that ends with the newest line can be the last."""
+    is_last = is_final and not found.more
+    return LogPage(found.lines, found.first, found.next, is_last, expired, found.more)

@@ -1,13 +1,15 @@
 """From the journal to engines: the newest snapshot, then every record behind it.
 
 Replay hands each record to the same ``Engine.apply`` that ran when it was written. A snapshot is
-nothing but records too: one ``KeptJob`` for each job.
+nothing but records too: an ``Expired`` for each job of which no more is known, then one
+``KeptJob`` for each job.
 """
 
 import gc
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 
 import msgspec
 
@@ -47,7 +49,7 @@ class Recovered:
 
 
 _read_record = msgspec.msgpack.Decoder(r.Record).decode
-_read_kept = msgspec.msgpack.Decoder(r.KeptJob).decode
+_read_kept = msgspec.msgpack.Decoder(r.KeptJob | r.Expired).decode
 
 
 def recover(journal: Journal, settings: Settings) -> Recovered:
@@ -66,11 +68,11 @@ def recover(journal: Journal, settings: Settings) -> Recovered:
     return found
 
 
-def write_snapshot(journal: Journal, engines: Iterable[Engine]) -> None:
+def write_snapshot(journal: Journal, engines: Iterable[Engine], expired: ExpiredJobs) -> None:
     """Keep the state of all engines as of the journal's end. Nothing may be stepped meanwhile."""
     encode = msgspec.msgpack.Encoder().encode
-    kept = (encode(job) for engine in engines for job in engine.snapshot())
-    journal.write_snapshot(journal.end, kept)
+    kept = (job for engine in engines for job in engine.snapshot())
+    journal.write_snapshot(journal.end, map(encode, chain(expired.records(), kept)))
 
 
 def _replay(
@@ -81,15 +83,17 @@ def _replay(
     for jobs in jobs_of.values():
         jobs.begin_replay()
     newest_ms, count, position = found.newest_ms, 0, START
+    read = _read_record
     try:
         for position, payload in records:
-            record: r.Record = _read_record(payload)
+            record: r.Record = read(payload)
             known = jobs_of.get(record.queue)
             if known is None:
                 engine = found.engines[record.queue] = Engine(record.queue, settings)
                 known = jobs_of[record.queue] = engine.jobs
                 known.begin_replay()
-            known.replay(record, position.segment << _OFFSET_BITS | position.offset)
+            segment, offset = position
+            known.replay(record, segment << _OFFSET_BITS | offset)
             if type(record) is r.Expired:
                 found.expired.add(record.queue, record.job, record.time)
             if record.time > newest_ms:
@@ -121,6 +125,10 @@ def _load_snapshot(journal: Journal, settings: Settings, found: Recovered) -> Po
     engines = found.engines
     for payload in payloads:
         kept = _read_kept(payload)
+        if type(kept) is r.Expired:
+            found.expired.add(kept.queue, kept.job, kept.time)
+            found.newest_ms = max(found.newest_ms, kept.time)
+            continue
         engine = engines.get(kept.queue)
         if engine is None:
             engine = engines[kept.queue] = Engine(kept.queue, settings)

@@ -13,7 +13,8 @@ import msgspec
 
 from gridd.core import effects as fx
 from gridd.core.engine import Engine
-from gridd.core.jobs import Job
+from gridd.core.job import Job
+from gridd.metrics.tally import Tally
 from gridd_protocol.messages import LogLine
 from gridd_protocol.messages import ToWorker as WorkerMessage
 
@@ -22,6 +23,10 @@ LISTED_MS = 60_000
 
 LISTED_MAX = 10_000
 """Jobs in one list or full state; beyond it the running and the oldest waiting ones."""
+
+LISTED_BYTES_MAX = 3 << 20
+"""Of their views, about. A full state must pass through a client's outbox, or nobody could join a
+queue in which somebody's jobs have long tags. Jobs that do not fit are left out."""
 
 VIEWS_WAITING_MAX = 16
 """States that wait for one slow watcher; beyond it only the latest is kept."""
@@ -37,6 +42,10 @@ class ClientPeer(Protocol):
     """A client socket. Frames are made once for all clients of a room (``ClientFrames``)."""
 
     def send(self, frame: bytes, key: str | None = None) -> None: ...
+
+    def send_log(self, frame: bytes, job: str, step: str) -> None:
+        """Lines of a log. A client that has too many to read may be told instead that it misses
+        some; it is not let go for them."""
 
     def close(self, code: int, reason: str) -> None: ...
 
@@ -83,22 +92,42 @@ class Lease(msgspec.Struct, frozen=True):
     run_ms_max: int  # the submitter's own bound; 0: none
 
 
+def _that_fit(jobs: list[Job]) -> list[Job]:
+    """Those whose views fit into a list together; a large one does not keep out those behind it."""
+    room = LISTED_BYTES_MAX
+    fitting = []
+    for job in jobs:
+        size = 250 + len(job.tags) + len(job.requirements) + 4 * len("".join(job.namespaces))
+        if size <= room:
+            room -= size
+            fitting.append(job)
+    return fitting
+
+
 class Room:
-    """``resync`` is called (later, once for many changes) when clients need a full state."""
+    """``resync`` is called (later, once for many changes) when clients need a full state.
+    ``total`` counts what becomes of jobs in all rooms."""
 
     def __init__(
-        self, engine: Engine, frames: ClientFrames, resync: Callable[["Room"], None]
+        self,
+        engine: Engine,
+        frames: ClientFrames,
+        resync: Callable[["Room"], None],
+        total: Tally | None = None,
     ) -> None:
         self.engine = engine
         self.frames = frames
         self.workers: dict[int, WorkerPeer] = {}
         self.clients: dict[int, ClientPeer] = {}
         self.arriving: dict[int, ClientPeer] = {}  # until what they are shown first is durable
+        self.told_apart: set[int] = set()  # clients that read which job is gone from its update
         self.watchers: dict[str, list[Watcher]] = {}
         # Called with the id of each job that is deleted, by the peer that asked for it.
         self.keepers: dict[int, Callable[[str], None]] = {}
         self.alarm: asyncio.TimerHandle | None = None
         self.alarm_at: int | None = None
+        self.tally = Tally()
+        self.tallies = (self.tally, total or Tally())
         self._resync = resync
         self._resync_timer: asyncio.TimerHandle | None = None
 
@@ -108,7 +137,7 @@ class Room:
 
     def listed(self, now_ms: int) -> dict[str, fx.JobView]:
         """Jobs that lists and full states show, oldest first: the live ones, and answers of the
-        last minute. At most ``LISTED_MAX``."""
+        last minute. At most ``LISTED_MAX``, and about ``LISTED_BYTES_MAX`` of them."""
         jobs = self.engine.jobs
         recent: list[Job] = []
         for time, job_id in reversed(jobs.ended):
@@ -122,7 +151,7 @@ class Room:
         ]
         room = max(LISTED_MAX - len(recent) - len(running), 0)
         waiting = [jobs.by_id[job] for _, _, job in islice(jobs.lines, room)]
-        chosen = [*recent, *running, *waiting]
+        chosen = _that_fit([*running, *recent, *waiting])
         chosen.sort(key=lambda job: job.sequence)
         return {job.id: job.view() for job in chosen}
 
@@ -189,18 +218,26 @@ class Room:
         if not self.clients or effect.cause == "expire":
             return
         self.to_clients(self.frames.job_changed(effect.job, effect.view), effect.job)
-        if not effect.view.visible:
+        if not effect.view.visible and len(self.told_apart) < len(self.clients):
             self._resync_soon()
 
     def _log_added(self, effect: fx.LogAdded) -> None:
         for watcher in self.watchers.get(effect.job, ()):
             watcher.saw(None)
         if self.clients:
-            self.to_clients(self.frames.log_added(effect.job, effect.step, effect.lines))
+            frame = self.frames.log_added(effect.job, effect.step, effect.lines)
+            for client in self.clients.values():
+                client.send_log(frame, effect.job, effect.step)
 
     def to_clients(self, frame: bytes, key: str | None = None) -> None:
         for client in self.clients.values():
             client.send(frame, key)
+
+    def resync_clients(self, frame: bytes) -> None:
+        """A full state, for those who need it to learn what is gone."""
+        for peer, client in self.clients.items():
+            if peer not in self.told_apart:
+                client.send(frame)
 
     def _resync_soon(self) -> None:
         """Upstream's clients learn that a job is gone only from its absence in a full state

@@ -1,7 +1,7 @@
 """``gridd serve`` from start to end: opens what is needed in order, closes it in reverse.
 
 The order of a stop is written once, here: let sockets go (1001), stop accepting, finish what was
-taken and sync it, keep a snapshot, close the journal.
+taken and sync it, keep a snapshot, give webhooks a moment, close the journal.
 """
 
 import asyncio
@@ -9,7 +9,9 @@ import contextlib
 import gc
 import logging
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -24,6 +26,9 @@ from gridd.edge.sockets import Sockets
 from gridd.errors import BlobError
 from gridd.journal.base import JournalError
 from gridd.journal.files import FileJournal
+from gridd.metrics.meters import Meters
+from gridd.segments import SEGMENTS_PER_LOG_RETENTION
+from gridd.webhooks.webhooks import Webhooks
 
 log = logging.getLogger("gridd")
 
@@ -31,15 +36,22 @@ STOP_S = 5.0
 """For connections to end by themselves; then they are cut. With the last sync, well under the
 10 s in which ``gridd serve`` promises to be gone."""
 
+_SEGMENT_MS_MIN = 60_000  # a grid that keeps things for minutes would drown in small files
+
 _COLLECT = (50_000, 20, 50)
 """Our structs make no cycles, and what is not in a cycle is freed without the collector: it is
 asked to look far less often than after Python's 700 allocations."""
+
+_SWITCH_S = 0.0005
+"""While the loop is busy, the journal's thread waits so long each time that it comes back from the
+disk, some four times a batch; Python's 5 ms would make that 20 ms in which nobody is answered."""
 
 
 async def serve(config: Config, *, ready: Callable[[str], None]) -> int:
     """Run until SIGTERM or SIGINT; the answer is the exit code. ``ready`` gets the grid's URL."""
     stopping = asyncio.Event()
     gc.set_threshold(*_COLLECT)
+    sys.setswitchinterval(_SWITCH_S)
     try:
         async with running(config) as (url, failed):
             with _signals(stopping):
@@ -62,7 +74,17 @@ async def running(config: Config) -> AsyncIterator[tuple[str, asyncio.Future[Non
     """A grid that serves while the block runs: its URL, and a future that gets the error when it
     can't go on. Raises ``JournalError``, ``BlobError`` or ``OSError`` when it can't start."""
     async with contextlib.AsyncExitStack() as stack:
-        journal = await asyncio.to_thread(FileJournal, config.journal)
+        meters = Meters()
+        kept_ms = min(config.log_retention_ms, config.retention_ms)
+        segment_ms = max(kept_ms // SEGMENTS_PER_LOG_RETENTION, _SEGMENT_MS_MIN)
+        journal = await asyncio.to_thread(
+            partial(
+                FileJournal,
+                config.journal,
+                synced=meters.sync_seconds.observe,
+                segment_ms=segment_ms,
+            )
+        )
         stack.callback(journal.close)
         blobs = await open_blobs(config.blobs, config.s3, config.retention_ms)
         stack.push_async_callback(blobs.close)
@@ -71,11 +93,16 @@ async def running(config: Config) -> AsyncIterator[tuple[str, asyncio.Future[Non
             lease_ms=config.lease_ms,
             heartbeat_ms=config.heartbeat_ms,
             retention_ms=config.retention_ms,
+            log_retention_ms=config.log_retention_ms,
         )
-        daemon = await asyncio.to_thread(Daemon, journal, frames, settings)
+        webhooks = Webhooks(config.webhook_policy)
+        stack.push_async_callback(webhooks.close)
+        daemon = await asyncio.to_thread(
+            partial(Daemon, journal, frames, settings, webhooks=webhooks, meters=meters)
+        )
         daemon.start()
         stack.push_async_callback(daemon.close)
-        app = build_app(daemon, blobs, config, Sockets(daemon, frames))
+        app = build_app(daemon, blobs, config, Sockets(daemon, frames), meters=meters)
         runner = web.AppRunner(app, access_log=None, logger=_strangers(), shutdown_timeout=STOP_S)
         app.on_shutdown.append(lambda _: daemon.let_go())
         await runner.setup()

@@ -12,6 +12,7 @@ import msgspec
 from gridd.core.events import Submit
 from gridd.core.jobs import DEFAULT_NAMESPACE
 from gridd.core.records import Needs
+from gridd.webhooks.asked import Callbacks, check_callbacks
 from gridd_protocol.canonical import read_json
 from gridd_protocol.definitions import Checked, checked
 from gridd_protocol.errors import ErrorCode, ProtocolError, shown
@@ -22,7 +23,7 @@ from gridd_protocol.units import parse_duration
 
 class _Control(msgspec.Struct):
     namespace: str | None = None
-    callbacks: dict[str, object] | None = None
+    callbacks: Callbacks | None = None
     max_duration: str | int | float | None = msgspec.field(name="maxDuration", default=None)
 
 
@@ -58,7 +59,7 @@ def read_submission(body: bytes | msgspec.Raw) -> tuple[Checked, Submit]:
             ErrorCode.BAD_REQUEST, "a submission needs a definition", field="definition"
         )
     found = checked(definition)
-    if submission.id is not None and submission.id != found.id:
+    if submission.id and submission.id != found.id:  # "" is none, as upstream reads it
         raise ProtocolError(
             ErrorCode.ID_MISMATCH,
             f"id is {shown(submission.id)} but this definition's id is {found.id}; "
@@ -157,7 +158,8 @@ def _read_control_block(control: bytes) -> tuple[str, int]:
         raise _wrong(error, ErrorCode.BAD_REQUEST, "control") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(ErrorCode.BAD_JSON, str(error), field="control") from None
-    namespace = DEFAULT_NAMESPACE if block.namespace is None else block.namespace
+    check_callbacks(block.callbacks)
+    namespace = block.namespace or DEFAULT_NAMESPACE  # "" is none, as upstream reads it
     return check_namespace(namespace, "control.namespace"), _duration(block.max_duration)
 
 

@@ -8,7 +8,7 @@ are at most as many alarms as things that can be due.
 from heapq import heappop, heappush
 from typing import Literal
 
-Kind = Literal["lease", "evict", "retention"]
+Kind = Literal["lease", "evict", "returned", "retention"]
 
 
 class Alarms:

@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING
 from gridd.core import records as r
 
 if TYPE_CHECKING:
-    from gridd.core.jobs import Job
+    from gridd.core.job import Job
 
 SHARDS = 64
-"""Tables that the archive is split into: growing one moves a 64th of it, so that a million jobs
+"""Tables that a large archive is split into: growing one moves a 64th of it, so that a million jobs
 never make one step long, and a walk over all takes one table at a time."""
+
+SPLIT_AT = 500
+"""A smaller archive is one table: most queues have few jobs, and 64 empty tables take 4 kB."""
 
 _REASONS: tuple[r.FinishedReason, ...] = (
     "Success",
@@ -38,7 +41,10 @@ in one ms), attempt, losses, reason, debug, bytes of the worker's name. Then tha
 namespaces with a zero byte between them."""
 
 _TIME = Struct("<8xQ")
-_PLACES = Struct("<Q8xQQ")
+_PLACES = Struct("<16xQQ")
+_DEFINITION_AT = 16  # where in an entry the two places stand
+_RESULT_AT = 24
+_PLACE = Struct("<Q")
 
 
 def key_of(job: str) -> bytes:
@@ -57,6 +63,7 @@ def id_of(key: bytes) -> str:
 
 def pack(job: Job) -> bytes:
     worker = job.worker.encode()
+    namespaces = job.namespaces
     return (
         _FIXED.pack(
             job.queued_time,
@@ -71,7 +78,7 @@ def pack(job: Job) -> bytes:
             len(worker),
         )
         + worker
-        + "\0".join(job.namespaces).encode()
+        + (namespaces[0] if len(namespaces) == 1 else "\0".join(namespaces)).encode()
     )
 
 
@@ -96,15 +103,15 @@ def time_of(entry: bytes) -> int:
     return time
 
 
-def places_of(entry: bytes) -> tuple[int, int, int]:
-    """``(queued_time, definition_at, result_at)``."""
-    queued_time, definition_at, result_at = _PLACES.unpack_from(entry)
-    return queued_time, definition_at, result_at
+def places_of(entry: bytes) -> tuple[int, int]:
+    """``(definition_at, result_at)``."""
+    definition_at, result_at = _PLACES.unpack_from(entry)
+    return definition_at, result_at
 
 
 class Archive:
     def __init__(self) -> None:
-        self.shards: list[dict[bytes, bytes]] = [{} for _ in range(SHARDS)]
+        self.shards: list[dict[bytes, bytes]] = [{}]  # one, or SHARDS of them
         self._aging: deque[bytes] = deque()  # keys as they came in, oldest first
         self._count = 0
 
@@ -116,14 +123,17 @@ class Archive:
 
     def put(self, job: str, entry: bytes) -> None:
         key = key_of(job)
-        shard = self._shard(key)
-        self._count += key not in shard
+        shard = self.shards[key[-1] % len(self.shards)]
+        if key not in shard:
+            self._count += 1
         shard[key] = entry
         self._aging.append(key)
+        if self._count > SPLIT_AT and len(self.shards) == 1:
+            self._split()
 
     def get(self, job: str) -> bytes | None:
         key = key_of(job)
-        return self._shard(key).get(key)
+        return self.shards[key[-1] % len(self.shards)].get(key)
 
     def take(self, job: str) -> bytes | None:
         """The entry, which is then no longer here."""
@@ -131,6 +141,17 @@ class Archive:
         entry = self._shard(key).pop(key, None)
         self._count -= entry is not None
         return entry
+
+    def move(self, job: str, *, definition_at: int = 0, result_at: int = 0) -> None:
+        """The journal keeps them elsewhere now; 0: where it did. The job ages on as before."""
+        key = key_of(job)
+        shard = self._shard(key)
+        entry = bytearray(shard[key])
+        if definition_at:
+            _PLACE.pack_into(entry, _DEFINITION_AT, definition_at)
+        if result_at:
+            _PLACE.pack_into(entry, _RESULT_AT, result_at)
+        shard[key] = bytes(entry)
 
     def oldest(self) -> tuple[str, int] | None:
         """``(job, time)`` of the one that came in first. A job that was taken out and came back
@@ -165,4 +186,10 @@ class Archive:
             yield from shard.items()
 
     def _shard(self, key: bytes) -> dict[bytes, bytes]:
-        return self.shards[key[-1] % SHARDS]
+        return self.shards[key[-1] % len(self.shards)]
+
+    def _split(self) -> None:
+        (whole,) = self.shards
+        self.shards = [{} for _ in range(SHARDS)]
+        for key, entry in whole.items():
+            self._shard(key)[key] = entry

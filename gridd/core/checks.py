@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gridd.core.jobs import DEFAULT_NAMESPACE
+from gridd.core.records import Needs
 
 if TYPE_CHECKING:
     from gridd.core.engine import Engine
@@ -28,7 +29,9 @@ def _check_waiting(engine: Engine) -> None:
             assert waiting[job.id] == (job.needs, job.sequence), f"{job.id} stands in a wrong place"
             assert job.definition, f"{job.id} waits without a definition"
             assert job.namespaces, f"{job.id} waits for nobody"
-    heads = {needs: sequence for needs, sequence, _ in jobs.lines.heads()}
+    heads: dict[Needs, int] = {}
+    for needs, sequence, _ in jobs.lines.heads():  # of some needs more: those that stand apart
+        heads[needs] = min(sequence, heads.get(needs, sequence))
     for needs, sequence, job_id in jobs.lines:
         assert heads[needs] <= sequence, f"{job_id} is older than the head of its line"
 
@@ -50,6 +53,9 @@ def _check_leases(engine: Engine) -> None:
         assert session.used_gpus == sum(n.gpus for n in taken), session.worker
         assert session.used_memory == sum(n.memory for n in taken), session.worker
         assert session.ready == (session.worker in sessions.ready), session.worker
+        for job_id, (often, _) in session.returned.items():
+            name = f"{job_id} {often} {session.worker}"
+            assert engine.alarms.has("returned", name), f"{name}: given back for ever"
         assert session.held or session.peer is not None, (
             f"{session.worker} is remembered for naught"
         )
@@ -83,6 +89,7 @@ def _check_ended(engine: Engine) -> None:
         assert job.losses <= job.attempt, f"{job.id} was lost more often than leased"
         if not job.live:
             assert not job.definition, f"{job.id} has ended and keeps its definition in memory"
+            assert not job.story, f"{job.id} has ended and keeps its story in memory"
             assert (job.time, job.id) in remembered, f"{job.id} would never expire"
             assert job.id not in engine.logs, f"{job.id} has ended and keeps its log in memory"
     for job_id, _ in engine.jobs.archive:

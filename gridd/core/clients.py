@@ -3,7 +3,7 @@
 from gridd.core import effects as fx
 from gridd.core import events as ev
 from gridd.core import records as r
-from gridd.core.jobs import Job
+from gridd.core.job import Job
 from gridd.core.moves import Moves
 from gridd_protocol.errors import ErrorCode
 from gridd_protocol.limits import NAMESPACES_PER_JOB_MAX
@@ -11,7 +11,7 @@ from gridd_protocol.limits import NAMESPACES_PER_JOB_MAX
 
 class ClientSide(Moves):
     def _on_submit(self, e: ev.Submit) -> None:
-        job = self.jobs.get(e.job)
+        job = self.jobs.look(e.job)  # a copy: most who ask for an answer change nothing
         if job is not None and (job.live or job.answered):
             self._submit_known(e, job)
         else:
@@ -39,6 +39,8 @@ class ClientSide(Moves):
             )
         )
         self._accept(e.ref, self.jobs.by_id[e.job], new=True)
+        if e.control:
+            self._out.append(fx.Callback("queued", e.job, e.control, self._now))
         self._match()
 
     def _submit_known(self, e: ev.Submit, job: Job) -> None:
@@ -52,6 +54,7 @@ class ClientSide(Moves):
         if not held and not full:  # an answer is given to whoever asks, held or not
             self._emit(r.NamespaceAdded(self.queue, job.id, self._now, e.namespace))
             self._evictions.pop(job.id, None)
+            job = self.jobs.by_id[job.id]
         self._accept(e.ref, job, new=False)
         self._match()  # the job that it replaced may have left room
 
@@ -82,19 +85,21 @@ class ClientSide(Moves):
     def _let_go(
         self, ref: int, job_id: str, namespace: str, reason: r.FinishedReason, message: str
     ) -> None:
-        job = self.jobs.get(job_id)
+        job = self.jobs.look(job_id)
         if job is None or job.state == "Removed":
             self._reply(ref, fx.Cancelled(None, False))
             return
-        was = job.state
+        was, held = job.state, namespace == "*" or namespace in job.namespaces
         if job.live or reason == "Deleted":
+            job = self.jobs.get(job_id)
+            assert job is not None, job_id
             for name in job.namespaces if namespace == "*" else (namespace,):
                 if name in job.namespaces:
                     self._drop_holder(job, name, reason, message)
             unheld = not job.namespaces and job.state == was
             if unheld and (namespace == "*" or reason == "Deleted"):
                 self._end(job, reason, message)
-        self._reply(ref, fx.Cancelled(was, job.state != was))
+        self._reply(ref, fx.Cancelled(was, job.state != was, held))
         self._match()
 
     def _drop_holder(

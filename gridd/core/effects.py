@@ -66,10 +66,12 @@ class Refused(msgspec.Struct, frozen=True, gc=False):
 
 
 class Cancelled(msgspec.Struct, frozen=True, gc=False):
-    """``was`` is the state before (``None``: unknown job); ``ended`` says that it ended now."""
+    """``was`` is the state before (``None``: unknown job); ``ended`` says that it ended now;
+    ``held`` whether the namespace held the job, so that there was something to let go of."""
 
     was: StateName | None
     ended: bool
+    held: bool = True
 
 
 Outcome = Accepted | Refused | Cancelled
@@ -119,4 +121,21 @@ class LogAdded(_Effect, frozen=True):
     lines: list[LogLine]
 
 
-Effect = Append | Reply | SendWorker | CloseWorker | JobChanged | WorkersChanged | LogAdded
+class Callback(_Effect, frozen=True):
+    """The job waits (once for each new submission), or has ended. ``control`` is what was
+    submitted with it: it may ask that somebody is told of this (WIRE 7). ``queued_time`` tells
+    one submission of the job from the next; ``reason``, ``message`` and ``result`` are those of
+    the ``Finished`` record."""
+
+    kind: Literal["queued", "finished"]
+    job: str
+    control: bytes
+    queued_time: int
+    reason: str = ""
+    message: str = ""
+    result: bytes = b""
+
+
+Effect = (
+    Append | Reply | SendWorker | CloseWorker | JobChanged | WorkersChanged | LogAdded | Callback
+)

@@ -42,6 +42,7 @@ class Engine(ClientSide, WorkerSide):
             ev.WorkerGone: self._on_worker_gone,
             ev.AlarmRang: self._on_alarm,
             ev.Carry: self._on_carry,
+            ev.CarryAnswer: self._on_carry_answer,
         }
 
     # --- the face ---------------------------------------------------------------------
@@ -117,10 +118,15 @@ class Engine(ClientSide, WorkerSide):
         return not self.jobs.known and not self.sessions.by_worker
 
     def _on_carry(self, e: ev.Carry) -> None:
-        job = self.jobs.get(e.job)
+        job = self.jobs.look(e.job)
         if job is not None:
             kept = msgspec.structs.replace(job.kept(self.queue), definition=e.definition)
             self._emit(kept)
+
+    def _on_carry_answer(self, e: ev.CarryAnswer) -> None:
+        job = self.jobs.look(e.answer.job)
+        if job is not None and not job.live and job.time == e.answer.time:
+            self._emit(msgspec.structs.replace(e.answer, logs=b"", carried=True))
 
     # --- time -------------------------------------------------------------------------
 
@@ -131,6 +137,8 @@ class Engine(ClientSide, WorkerSide):
                 self._look_at_lease(name)
             elif kind == "evict":
                 self._evict(name)
+            elif kind == "returned":
+                self._look_at_returned(name)
             else:
                 self._expire_old()
         self._match()

@@ -6,7 +6,7 @@ Values were checked at the edge: job ids are recomputed, sizes and shapes are wi
 
 import msgspec
 
-from gridd.core.records import Needs
+from gridd.core.records import Finished, Needs
 from gridd_protocol.messages import FromWorker
 
 
@@ -76,4 +76,10 @@ class Carry(_Event, frozen=True):
     definition: bytes
 
 
-Event = Submit | Cancel | Delete | WorkerSaid | WorkerGone | AlarmRang | Carry
+class CarryAnswer(_Event, frozen=True):
+    """The same for the segment that holds the job's outcome. The logs in it stay behind."""
+
+    answer: Finished
+
+
+Event = Submit | Cancel | Delete | WorkerSaid | WorkerGone | AlarmRang | Carry | CarryAnswer

@@ -6,7 +6,7 @@ and changes nothing. The sentences are for people; machines have the numbers bes
 
 import msgspec
 
-from gridd.core.jobs import Job
+from gridd.core.job import Job
 from gridd.core.moves import Moves
 from gridd.core.records import Needs, StateName
 from gridd.core.sessions import Session
@@ -93,7 +93,9 @@ def _lacks(session: Session, needs: Needs) -> list[str]:
     """What this worker never has enough of. Mirrors ``Session.could``."""
     has, found = session.resources, []
     if needs.kind not in has.runs:
-        found.append(f"runs no {needs.kind} jobs, only {', '.join(has.runs) or 'none'}")
+        named = "names an image" if needs.kind == "container" else "names no image and no build"
+        only = " and ".join(has.runs)
+        found.append(f"runs {f'{only} jobs only' if only else 'nothing'}, and this job {named}")
     if needs.cpus_milli > has.cpus * 1_000 + 0.5:
         found.append(f"has {has.cpus:g} cpus; {needs.cpus_milli / 1_000:g} are asked for")
     if needs.gpus > has.gpus:
@@ -112,6 +114,8 @@ def _lacks(session: Session, needs: Needs) -> list[str]:
 def _keeps(queue: Moves, session: Session, job: Job) -> list[str]:
     """What keeps it from taking the job now. Mirrors ``Session.ready`` and ``Session.fits``."""
     found = []
+    if session.spared(job.id, queue._now):
+        found.append("gave it back, and is offered it again in a while")
     if session.draining:
         found.append("takes nothing new: it is about to leave")
     elif session.credit <= 0:

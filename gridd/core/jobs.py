@@ -1,4 +1,4 @@
-"""A job as the engine holds it, and the one place where a job's durable state changes.
+"""Every job of one queue, and the one place where a job's durable state changes.
 
 ``Jobs.apply`` interprets records, live and on replay alike. Beside the jobs themselves it keeps
 what can be derived from them and is asked for often: who waits, who holds a namespace, who has
@@ -9,103 +9,16 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import msgspec
-from msgspec import UNSET, Raw
-
 from gridd.core import records as r
-from gridd.core.archive import Archive, pack, unpack
-from gridd.core.effects import JobView
+from gridd.core.archive import Archive, pack, time_of, unpack
+from gridd.core.job import NO_NEEDS, Job, describe, new_job
 from gridd.core.lines import Lines, NoLines
-
-ANSWERS = ("Success", "Error", "TimedOut")
-"""Reasons that are an answer: kept, listed and reused (WIRE 3.3)."""
+from gridd.core.story import after, told
 
 DEFAULT_NAMESPACE = "_"
 """May be held by any number of live jobs (WIRE 3.8)."""
 
-NO_NEEDS = r.Needs()
-
-_PLACED = frozenset({r.Submitted, r.Finished, r.KeptJob})
-"""Records that hold what is read back from the journal."""
-
 _DEFAULT_ONLY = (DEFAULT_NAMESPACE,)  # what most jobs have: one object for all of them
-
-
-class Job(msgspec.Struct, gc=False, eq=False):
-    """One job. Written by ``Jobs.apply`` alone; ``started_time`` is the exception (passing)."""
-
-    id: str
-    sequence: int = 0  # place in the line; kept when requeued
-    state: r.StateName = "Queued"
-    reason: str = ""
-    queued_time: int = 0
-    time: int = 0
-    started_time: int = 0  # of the current attempt, by the worker's clock; 0: not yet
-    worker: str = ""
-    attempt: int = 0  # never goes down while the job is known: it is the fencing token
-    losses: int = 0  # attempts that ended in worker loss since it was last submitted
-    namespaces: tuple[str, ...] = ()
-    definition: bytes = b""  # empty once finished: it is read back from the journal
-    needs: r.Needs = NO_NEEDS
-    tags: bytes = b""
-    requirements: bytes = b""
-    control: bytes = b""
-    run_ms_max: int = 0
-    debug: bool = False
-    build_lines: int = 0  # logged by earlier attempts of this submission
-    run_lines: int = 0
-    definition_at: int = 0  # where the journal keeps them; 0: not known (yet)
-    result_at: int = 0
-
-    @property
-    def live(self) -> bool:
-        return self.state in ("Queued", "Running")
-
-    @property
-    def answered(self) -> bool:
-        return self.state == "Finished" and self.reason in ANSWERS
-
-    def view(self) -> JobView:
-        return JobView(
-            state=self.state,
-            queued_time=self.queued_time,
-            time=self.time,
-            worker=self.worker,
-            namespaces=self.namespaces,
-            finished_reason=self.reason or None,
-            attempt=self.attempt,
-            started_time=self.started_time,
-            tags=_raw(self.tags),
-            requirements=_raw(self.requirements),
-            debug=self.debug or UNSET,
-        )
-
-    def kept(self, queue: str) -> r.KeptJob:
-        """The whole job as one record."""
-        return r.KeptJob(
-            queue=queue,
-            job=self.id,
-            sequence=self.sequence,
-            state=self.state,
-            reason=self.reason,
-            queued_time=self.queued_time,
-            time=self.time,
-            worker=self.worker,
-            attempt=self.attempt,
-            losses=self.losses,
-            namespaces=self.namespaces,
-            definition=self.definition,
-            needs=self.needs,
-            tags=self.tags,
-            requirements=self.requirements,
-            control=self.control,
-            run_ms_max=self.run_ms_max,
-            debug=self.debug,
-            build_lines=self.build_lines,
-            run_lines=self.run_lines,
-            definition_at=self.definition_at,
-            result_at=self.result_at,
-        )
 
 
 class Jobs:
@@ -154,17 +67,21 @@ class Jobs:
         """``apply`` and ``place`` in one, for a record that is read back."""
         kind = type(record)
         self._interpreters[kind](record)
-        if kind in _PLACED:
+        if kind is r.Submitted:
+            self.by_id[record.job].definition_at = at
+        elif kind is r.Finished or kind is r.KeptJob:
             self.place(record, at)
 
     def get(self, job_id: str) -> Job | None:
         """The job, to decide about; one from the archive is taken out of it."""
         job = self.by_id.get(job_id)
-        if job is None and job_id in self.archive:
-            if self.before_change is not None:
-                self.before_change(job_id)
-            job = self._take_out(job_id)
-        return job
+        if job is not None:
+            return job
+        if self.archive.get(job_id) is None:
+            return None
+        if self.before_change is not None:
+            self.before_change(job_id)
+        return self._take_out(job_id)
 
     def look(self, job_id: str) -> Job | None:
         """The job, to read only: of an archived one, a copy."""
@@ -183,31 +100,44 @@ class Jobs:
         if self.on_place is not None:
             self.on_place(record, at)
         job = self.by_id.get(record.job)
-        if job is None:
-            return
         kind = type(record)
-        if kind is r.Submitted or (kind is r.KeptJob and record.definition):  # type: ignore[union-attr]
+        if job is None:
+            if kind is r.KeptJob or kind is r.Finished:
+                self._place_archived(record, at)
+        elif kind is r.Submitted or (kind is r.KeptJob and record.definition):  # type: ignore[union-attr]
             job.definition_at = at
-        elif kind is r.Finished and not job.live:  # else it was submitted again meanwhile
-            job.result_at = at
+        elif kind is r.Finished and not job.live and job.time == record.time:
+            job.result_at = at  # else it was submitted again meanwhile
+
+    def _place_archived(self, record: r.Record, at: int) -> None:
+        """Only what was carried on is placed so late. No copy of the job is made: it ages on."""
+        entry = self.archive.get(record.job)
+        if entry is None:
+            return  # forgotten meanwhile
+        if type(record) is r.KeptJob and record.definition:
+            self.archive.move(record.job, definition_at=at)
+        elif type(record) is r.Finished and time_of(entry) == record.time:
+            self.archive.move(record.job, result_at=at)
 
     def put_away(self, before_ms: int, most: int) -> int:
         """Archive jobs that ended before ``before_ms``, at most ``most``; how many were looked at.
 
         Not while a walk is under way: it would meet them twice. Nor what is not durable yet.
         """
-        looked = 0
-        while self.before_change is None and looked < most and self.ended:
-            time, job_id = self.ended[0]
+        looked, by_id, ended, put = 0, self.by_id, self.ended, self.archive.put
+        if self.before_change is not None:
+            return 0
+        while looked < most and ended:
+            time, job_id = ended[0]
             if time >= before_ms:
                 break
-            job = self.by_id.get(job_id)
-            if job is not None and not job.live and job.time == time:
+            job = by_id.get(job_id)
+            if job is not None and job.time == time and not job.live:
                 if not job.result_at:
                     break
-                self.archive.put(job_id, pack(job))
-                del self.by_id[job_id]
-            self.ended.popleft()
+                put(job_id, pack(job))
+                del by_id[job_id]
+            ended.popleft()
             looked += 1
         return looked
 
@@ -228,8 +158,8 @@ class Jobs:
         """As ``apply``, for the jobs of a snapshot, which come in no order: ended ones go to the
         archive at once. Call ``loaded`` after the last."""
         self._kept(record)
-        job = self.by_id[record.job]
-        if not job.live:
+        job = self.by_id.get(record.job)  # None: it stood there twice
+        if job is not None and not job.live:
             self.archive.put(job.id, pack(job))
             del self.by_id[job.id]
             self.ended.clear()
@@ -279,30 +209,42 @@ class Jobs:
     # --- one method for each record ---------------------------------------------------
 
     def _submitted(self, record: r.Submitted) -> None:
+        self._sequence += 1
         job = self.get(record.job)
         if job is None:
-            job = self.by_id[record.job] = Job(record.job)
-        self._sequence += 1
+            job = self.by_id[record.job] = new_job(record, self._sequence)
+            self.lines.add(job.needs, job.sequence, job.id)
+        else:
+            self._submitted_again(job, record)
+        self._hold(job, record.namespace)
+
+    def _submitted_again(self, job: Job, record: r.Submitted) -> None:
+        again = r.StoryEntry(record.time, "submitted", record.namespace)
+        job.story = after(told(job), again)
         job.sequence = self._sequence
         job.reason = ""
         job.queued_time = record.time
         job.losses = 0
         job.result_at = 0
-        _describe(job, record)
+        describe(job, record)
         job.build_lines = job.run_lines = 0
         job.namespaces = ()
         self._wait(job, record.time)
-        self._hold(job, record.namespace)
 
     def _namespace_added(self, record: r.NamespaceAdded) -> None:
         job = self._known(record.job)
         if job.live:
+            held = r.StoryEntry(record.time, "held", record.namespace)
+            job.story = after(told(job), held)
             self._hold(job, record.namespace)
         else:
             job.namespaces = tuple(sorted({*job.namespaces, record.namespace}))
 
     def _namespace_dropped(self, record: r.NamespaceDropped) -> None:
         job = self._known(record.job)
+        if job.live:
+            dropped = r.StoryEntry(record.time, "dropped", record.namespace, reason=record.reason)
+            job.story = after(told(job), dropped)
         job.namespaces = tuple(name for name in job.namespaces if name != record.namespace)
         if self.holders.get(record.namespace) is job:
             del self.holders[record.namespace]
@@ -318,9 +260,15 @@ class Jobs:
         job.started_time = 0
         job.worker = record.worker
         job.attempt = record.attempt
+        if job.story:  # else it can be told from what was just written down
+            leased = r.StoryEntry(record.time, "leased", record.worker, record.attempt)
+            job.story = after(job.story, leased)
 
     def _requeued(self, record: r.Requeued) -> None:
         job = self.by_id[record.job]
+        event: r.StoryEvent = "lost" if record.lost else "released"
+        over = r.StoryEntry(record.time, event, job.worker, record.attempt)
+        job.story = after(told(job), over)
         self.running -= 1
         job.losses += record.lost
         job.build_lines = record.build_lines
@@ -328,7 +276,9 @@ class Jobs:
         self._wait(job, record.time)
 
     def _finished(self, record: r.Finished) -> None:
-        job = self._known(record.job)
+        if record.carried:
+            return  # nothing of it changes but where it lies (``place``)
+        job = self.by_id.get(record.job) or self._known(record.job)
         if job.state == "Queued":
             self.lines.remove(job.needs, job.sequence)
         elif job.state == "Running":
@@ -346,9 +296,8 @@ class Jobs:
 
     def _kept(self, record: r.KeptJob) -> None:
         """A job of a snapshot; or one that is known, carried on from an old segment."""
-        known = self.get(record.job)
-        if known is not None:
-            return  # nothing of it changes but where it lies (``place``)
+        if record.job in self.by_id or record.job in self.archive:
+            return  # likewise
         job = self.by_id[record.job] = Job(record.job)
         job.definition_at = record.definition_at
         job.result_at = record.result_at
@@ -357,9 +306,10 @@ class Jobs:
         job.queued_time = record.queued_time
         job.attempt = record.attempt
         job.losses = record.losses
-        _describe(job, record)
+        describe(job, record)
         job.build_lines = record.build_lines
         job.run_lines = record.run_lines
+        job.story = record.story
         self._sequence = max(self._sequence, record.sequence)
         if record.state == "Queued":
             self._wait(job, record.time)
@@ -419,33 +369,5 @@ class Jobs:
         job.definition = b""
         job.control = b""
         job.needs = NO_NEEDS
+        job.story = ()  # it stands in the record of the outcome
         self.ended.append((job.time, job.id))
-
-
-def _describe(job: Job, record: r.Submitted | r.KeptJob) -> None:
-    """What the submitter said of the job."""
-    job.definition = record.definition
-    job.needs = _shared(record.needs)
-    job.tags = record.tags
-    job.requirements = record.requirements
-    job.control = record.control
-    job.run_ms_max = record.run_ms_max
-    job.debug = record.debug
-
-
-_needs: dict[r.Needs, r.Needs] = {}
-_NEEDS_SHARED_MAX = 1_000
-
-
-def _shared(needs: r.Needs) -> r.Needs:
-    """One object for equal needs: jobs have few different ones, and each costs 100 bytes."""
-    known = _needs.get(needs)
-    if known is None:
-        if len(_needs) >= _NEEDS_SHARED_MAX:
-            _needs.clear()
-        known = _needs[needs] = needs
-    return known
-
-
-def _raw(text: bytes) -> Any:
-    return Raw(text) if text else UNSET

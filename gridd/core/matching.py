@@ -4,9 +4,13 @@ A small job may pass a big one that does not fit just now (otherwise workers wou
 for ever: once a job has waited ``PATIENCE_MS`` past a worker that could run it, that worker is
 kept free for it: until the job is leased, only older jobs go there (DESIGN 5.8). One job reserves
 one worker, so the price of a big job is one worker's idle time, not the grid's.
+
+A worker that gave a job back is spared it for a growing pause (``sessions``): others may take it
+at once, and it may take others.
 """
 
-from gridd.core.jobs import Job, Jobs
+from gridd.core.job import Job
+from gridd.core.jobs import Jobs
 from gridd.core.sessions import Session, Sessions
 
 PATIENCE_MS = 10_000
@@ -29,7 +33,7 @@ def _oldest_that_fits(jobs: Jobs, sessions: Sessions, session: Session, now: int
     for needs, sequence, job_id in jobs.lines.heads():
         if best is not None and sequence > best[0]:
             continue
-        if not session.could(needs):
+        if not session.could(needs) or session.spared(job_id, now):
             continue
         if not session.fits(needs):
             job = jobs.by_id[job_id]

@@ -9,11 +9,13 @@ import msgspec
 from gridd.core import effects as fx
 from gridd.core import records as r
 from gridd.core.alarms import Alarms
-from gridd.core.jobs import Job, Jobs
+from gridd.core.job import Job
+from gridd.core.jobs import Jobs
 from gridd.core.logs import JobLog
 from gridd.core.matching import next_match
 from gridd.core.sessions import Session, Sessions
 from gridd.core.settings import Settings
+from gridd.core.story import stored, told
 from gridd_protocol import messages as m
 
 
@@ -79,6 +81,7 @@ class Moves:
     ) -> None:
         log = self.logs.pop(job.id, None)
         self._evictions.pop(job.id, None)
+        control = job.control  # the record lets go of it
         self._emit(
             r.Finished(
                 queue=self.queue,
@@ -90,9 +93,14 @@ class Moves:
                 message=message,
                 result=result,
                 logs=b"" if log is None else log.stored(),
+                story=stored(told(job)),
             )
         )
         self._changed(job, "finish")
+        if control:
+            self._out.append(
+                fx.Callback("finished", job.id, control, job.queued_time, reason, message, result)
+            )
         self._watch_retention()
 
     def _lose(self, session: Session, job: Job) -> None:

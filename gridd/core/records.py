@@ -29,6 +29,25 @@ class Needs(msgspec.Struct, frozen=True, array_like=True, gc=False):
     tags: tuple[str, ...] = ()
 
 
+StoryEvent = Literal[
+    "submitted", "held", "dropped", "leased", "lost", "released", "finished", "omitted"
+]
+
+
+class StoryEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One thing that happened to a job (core/story.py).
+
+    ``who`` is the namespace (submitted, held, dropped) or the worker (leased, lost, released,
+    finished), empty when not known; ``number`` the attempt, or how many entries were omitted.
+    """
+
+    time: int
+    event: StoryEvent
+    who: str = ""
+    number: int = 0
+    reason: str = ""
+
+
 class _Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     queue: str
     job: str
@@ -93,6 +112,10 @@ class Finished(_Record, frozen=True, tag="fin"):
     """The outcome. ``result`` and ``logs`` are JSON texts, empty when there is none.
 
     ``logs`` is ``{"build": [line…], "run": [line…], "buildDropped": n, "runDropped": n}``.
+    ``carried``: the same outcome, written down again because its segment is to be dropped. It
+    changes nothing but where the result lies, and its logs, past their time, are left behind.
+    ``story`` is what happened before, ``StoryEntry`` by ``StoryEntry`` in one MessagePack text: a
+    start reads all outcomes and no stories.
     """
 
     time: int
@@ -102,6 +125,8 @@ class Finished(_Record, frozen=True, tag="fin"):
     message: str
     result: bytes
     logs: bytes
+    carried: bool = False
+    story: bytes = b""
 
 
 class Expired(_Record, frozen=True, tag="exp"):
@@ -137,6 +162,7 @@ class KeptJob(_Record, frozen=True, tag="job"):
     run_lines: int = 0
     definition_at: int = 0
     result_at: int = 0
+    story: tuple[StoryEntry, ...] = ()  # of a live job, as in ``jobs.Job``
 
 
 Record = (

@@ -8,6 +8,14 @@ from gridd.core.effects import WorkerView
 from gridd.core.records import Needs
 from gridd_protocol.messages import Resources
 
+RETURN_PAUSE_MS = 1_000
+"""A worker that gave a job back is offered it again after so long; twice as long each time."""
+RETURN_PAUSE_MS_MAX = 60_000
+"""At most so long. As long again after the pause it is forgotten that the job was given back."""
+RETURNED_MAX = 100
+"""Jobs given back that are remembered of one worker; as long as there are more, it is offered
+nothing at all."""
+
 _HALF_MILLI = 0.5
 """A worker's cpus are a binary fraction: 1.001 * 1000 is a little less than 1001."""
 
@@ -24,6 +32,7 @@ class Session:
         "peer",
         "reserved_for",
         "resources",
+        "returned",
         "used_cpus_milli",
         "used_gpus",
         "used_memory",
@@ -45,6 +54,7 @@ class Session:
         self.used_gpus = 0
         self.used_memory = 0
         self.reserved_for: str | None = None  # the one job that it is being kept free for
+        self.returned: dict[str, tuple[int, int]] = {}  # job -> how often, offered again when
 
     def take(self, job: str, attempt: int, needs: Needs) -> None:
         self.held[job] = (attempt, needs)
@@ -62,10 +72,21 @@ class Session:
         entry = self.held.get(job)
         return entry is not None and entry[0] == attempt
 
+    def gave_back(self, job: str, now: int) -> tuple[int, int]:
+        """It does not want ``job`` now. How often that was so, and when it is offered it again."""
+        often = self.returned[job][0] + 1 if job in self.returned else 1
+        until = now + min(RETURN_PAUSE_MS << (often - 1), RETURN_PAUSE_MS_MAX)
+        self.returned[job] = (often, until)
+        return often, until
+
+    def spared(self, job: str, now: int) -> bool:
+        """Whether it is not to be offered ``job`` now, having given it back."""
+        return job in self.returned and self.returned[job][1] > now
+
     @property
     def ready(self) -> bool:
         """May be pushed one more job, as far as credit goes."""
-        return self.willing and len(self.held) < self.credit
+        return self.willing and len(self.held) < self.credit and len(self.returned) < RETURNED_MAX
 
     @property
     def willing(self) -> bool:

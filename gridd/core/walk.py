@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 from msgspec import structs
 
-from gridd.core.archive import SHARDS, id_of, key_of, unpack
-from gridd.core.jobs import Job, Jobs
+from gridd.core.archive import id_of, key_of, unpack
+from gridd.core.job import Job
+from gridd.core.jobs import Jobs
 from gridd.core.records import Finished, KeptJob, Record, Submitted
 
 
@@ -23,6 +24,7 @@ class Walk:
         self._queue = queue
         self._ahead = iter(list(jobs.by_id.values()))
         self._unseen = set(jobs.by_id)  # only asked, never walked
+        self._shards = jobs.archive.shards  # nothing is put there while a walk is under way
         self._shard = -1  # the archive's tables up to this one were listed
         self._entries: Iterator[tuple[bytes, bytes]] = iter(())
         self._early: dict[str, KeptJob] = {}  # written down before their turn
@@ -61,10 +63,10 @@ class Walk:
             for key, entry in self._entries:
                 return self._unpacked(id_of(key), entry)
             self._shard += 1
-            if self._shard == SHARDS:
+            if self._shard == len(self._shards):
                 return None
             # Entries never change, so this list of them is the table as it is now.
-            self._entries = iter(list(self._jobs.archive.shards[self._shard].items()))
+            self._entries = iter(list(self._shards[self._shard].items()))
 
     def _before_change(self, job_id: str) -> None:
         job = self._jobs.by_id.get(job_id)
@@ -74,7 +76,7 @@ class Walk:
                 self._early[job_id] = job.kept(self._queue)
             return
         key = key_of(job_id)
-        if key[-1] % SHARDS > self._shard:
+        if key[-1] % len(self._shards) > self._shard:
             entry = self._jobs.archive.get(job_id)
             if entry is not None:
                 self._early[job_id] = self._unpacked(job_id, entry)

@@ -6,8 +6,9 @@ from typing import Any
 
 from gridd.core import effects as fx
 from gridd.core import events as ev
+from gridd.core.job import Job
 from gridd.core.moves import Moves
-from gridd.core.sessions import Session
+from gridd.core.sessions import RETURN_PAUSE_MS_MAX, Session
 from gridd.core.settings import Settings
 from gridd_protocol import messages as m
 from gridd_protocol.errors import ErrorCode
@@ -136,8 +137,34 @@ class WorkerSide(Moves):
         job = self.jobs.by_id[message.job]
         self._free(session, job)
         self._requeue(job, lost=False)
+        if job.live and session.ready:
+            self._spare(session, job)
         self._to(session, m.Acknowledged(message.job, message.attempt))
         self._match()
+
+    def _spare(self, session: Session, job: Job) -> None:
+        """It kept its credit: it would be given the same job again at once, and give it back
+        again, without end."""
+        often, until = session.gave_back(job.id, self._now)
+        self.jobs.lines.set_apart(job.needs, job.sequence)
+        self.alarms.set(until, "returned", f"{job.id} {often} {session.worker}")
+        self.sessions.refresh(session)
+
+    def _look_at_returned(self, name: str) -> None:
+        """The pause is over (the caller matches then), or has been for so long that it counts no
+        more."""
+        job_id, number, worker = name.split(" ", 2)
+        session = self.sessions.by_worker.get(worker)
+        often, until = session.returned.get(job_id, (0, 0)) if session is not None else (0, 0)
+        if session is None or often != int(number):  # given back once more since
+            return
+        job = self.jobs.by_id.get(job_id)
+        due = until if self._now < until else until + RETURN_PAUSE_MS_MAX
+        if job is not None and job.live and self._now < due:
+            self.alarms.set(due, "returned", name)
+        else:
+            del session.returned[job_id]
+            self.sessions.refresh(session)
 
     def _on_drain(self, session: Session, _: m.Drain) -> None:
         session.draining = True

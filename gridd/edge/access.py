@@ -12,10 +12,11 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from gridd.config import is_loopback
+from gridd.config_values import is_loopback
 from gridd_protocol.errors import ErrorCode, ProtocolError, shown
 
 ALLOWED_METHODS: Final = "GET,HEAD,PUT,POST,DELETE,PATCH"
+PREFLIGHT_LASTS_S: Final = "86400"  # as upstream's local mode says
 
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\[\]:/@\s]+)(?::(\d{1,5}))?")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -32,6 +33,12 @@ class EdgeConfig(Protocol):
     def open_to_all(self) -> bool: ...
     @property
     def allow_origin(self) -> tuple[str, ...]: ...
+    @property
+    def metrics(self) -> str: ...
+    @property
+    def metrics_queues(self) -> bool: ...
+    @property
+    def connections_per_address(self) -> int: ...
 
 
 class Access:
@@ -60,9 +67,12 @@ class Access:
             names = ",".join(name.strip() for name in asked.split(","))
             response.headers["Access-Control-Allow-Headers"] = names
             response.headers["Vary"] = "Access-Control-Request-Headers"
-        if not self._open and "Access-Control-Request-Private-Network" in request.headers:
-            # Asked by Chromium when an allowed public page reaches for this machine.
-            response.headers["Access-Control-Allow-Private-Network"] = "true"
+        if not self._open:
+            response.headers.setdefault("Access-Control-Allow-Headers", "*")
+            response.headers["Access-Control-Max-Age"] = PREFLIGHT_LASTS_S
+            if "Access-Control-Request-Private-Network" in request.headers:
+                # Asked by Chromium when an allowed public page reaches for this machine.
+                response.headers["Access-Control-Allow-Private-Network"] = "true"
         return response
 
     def add_headers(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
@@ -77,6 +87,8 @@ class Access:
         origin = request.headers.get("Origin")
         if origin is not None and self._is_allowed(request, origin):
             response.headers["Access-Control-Allow-Origin"] = origin
+            # For pages that send cookies with everything; there is nothing here that reads one.
+            response.headers["Access-Control-Allow-Credentials"] = "true"
 
     def _is_own_host(self, request: web.BaseRequest, host: str) -> bool:
         address = _address(host, 80)

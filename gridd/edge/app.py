@@ -13,6 +13,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from gridd.blobs.base import Blobs
 from gridd.edge.access import Access, EdgeConfig
+from gridd.edge.connections import Connections
 from gridd.edge.events import EventRoutes, Pace
 from gridd.edge.openapi import show_description
 from gridd.edge.page import Page
@@ -21,11 +22,13 @@ from gridd.edge.routes_documents import DocumentRoutes
 from gridd.edge.routes_files import FileRoutes
 from gridd.edge.routes_job_files import JobFileRoutes
 from gridd.edge.routes_jobs import JobRoutes
+from gridd.edge.routes_metrics import MetricsRoutes
 from gridd.edge.routes_status import StatusRoutes
 from gridd.errors import BlobError, disk_words
 from gridd.grid import Grid
 from gridd.journal.base import JournalError
 from gridd.mcp.routes import McpRoutes
+from gridd.metrics.meters import Meters
 from gridd_protocol.errors import ErrorCode, ProtocolError
 from gridd_protocol.limits import SUBMIT_BODY_BYTES_MAX
 
@@ -53,23 +56,32 @@ class Sockets(Protocol):
 
 
 def build_app(
-    grid: Grid, blobs: Blobs, config: EdgeConfig, sockets: Sockets, pace: Pace | None = None
+    grid: Grid,
+    blobs: Blobs,
+    config: EdgeConfig,
+    sockets: Sockets,
+    pace: Pace | None = None,
+    meters: Meters | None = None,
 ) -> web.Application:
-    """Run it with ``access_log=None``; requests are logged here, at debug."""
+    """Run it with ``access_log=None``; requests are logged here, at debug. ``meters``: where
+    answers are counted."""
     access = Access(config)
+    meters = meters or Meters()
     app = web.Application(
-        middlewares=[_answering(access)], client_max_size=SUBMIT_BODY_BYTES_MAX, logger=log
+        middlewares=[_answering(access, meters)], client_max_size=SUBMIT_BODY_BYTES_MAX, logger=log
     )
-    page = Page(config.public_url)
-    events = EventRoutes(grid, pace or Pace())
+    page = Page(config)
+    events = EventRoutes(grid, pace or Pace(), meters.sockets)
     documents = DocumentRoutes(grid, page)
     app.add_routes(_page_routes(page))
-    app.add_routes(_file_routes(FileRoutes(blobs)))
-    app.add_routes(_queue_routes(JobRoutes(grid), documents, events))
+    app.add_routes(_file_routes(FileRoutes(blobs, config.public_url)))
+    bounded = Connections(config.connections_per_address).bounded
+    app.add_routes(_queue_routes(JobRoutes(grid), documents, bounded(events.stream)))
     app.add_routes(_job_routes(documents, JobFileRoutes(grid, blobs, config.public_url)))
     tools = McpRoutes(grid, blobs, config)
     app.add_routes(tools.routes())
-    app.add_routes(_status_and_sockets(StatusRoutes(grid), sockets))
+    app.add_routes(_status_routes(StatusRoutes(grid), MetricsRoutes(grid, config)))
+    app.add_routes(_socket_routes(bounded(sockets.client), bounded(sockets.worker)))
 
     async def on_prepare(request: web.Request, response: web.StreamResponse) -> None:
         access.add_headers(request, response)
@@ -85,7 +97,12 @@ def build_app(
 def _page_routes(page: Page) -> list[web.AbstractRouteDef]:
     routes: list[web.AbstractRouteDef] = [
         web.get("/", page.show),
+        web.get("/docs", page.to_docs),
+        web.get("/docs/", page.show_docs),
         web.get("/openapi.json", show_description),
+        web.get("/metaframe.json", page.show_metaframe),
+        web.get(f"/q/{_QUEUE}/metaframe.json", page.show_metaframe),
+        web.get(f"/j/{_JOB}/metaframe.json", page.show_metaframe),
     ]
     return [*routes, web.static("/assets", page.assets)] if page.assets else routes
 
@@ -95,11 +112,13 @@ def _file_routes(files: FileRoutes) -> list[web.AbstractRouteDef]:
         web.put("/f/{key:[^/]+}", files.upload),
         web.get("/f/{key:[^/]+}", files.download),
         web.get("/f/{key:[^/]+}/exists", files.exists),
+        web.get("/upload/{key:[^/]+}", files.upload_address),
+        web.get("/download/{key:[^/]+}", files.download_address),
     ]
 
 
 def _queue_routes(
-    jobs: JobRoutes, documents: DocumentRoutes, events: EventRoutes
+    jobs: JobRoutes, documents: DocumentRoutes, stream: Handler
 ) -> list[web.AbstractRouteDef]:
     job = f"/q/{_QUEUE}/j/{_JOB}"
     return [
@@ -110,7 +129,8 @@ def _queue_routes(
         web.get(job, documents.job),
         web.get(f"{job}/namespaces.json", documents.namespaces),
         web.get(f"{job}/explain", documents.explain),
-        web.get(f"{job}/stream", events.stream),
+        web.get(f"{job}/history.json", documents.history),
+        web.get(f"{job}/stream", stream),
         web.post(f"{job}/cancel", jobs.cancel),
         web.post(f"{job}/{{namespace:[^/]+}}/cancel", jobs.cancel),
         web.get("/j/{document:[^/]+}", documents.job_or_page),
@@ -136,44 +156,57 @@ def _job_routes(documents: DocumentRoutes, files: JobFileRoutes) -> list[web.Abs
     return routes
 
 
-def _status_and_sockets(status: StatusRoutes, sockets: Sockets) -> list[web.AbstractRouteDef]:
-    """The forms without ``/q`` are upstream's older ones; they come last, being the widest."""
+def _status_routes(status: StatusRoutes, metrics: MetricsRoutes) -> list[web.AbstractRouteDef]:
+    """The forms without ``/q`` are upstream's older ones; they come late, being the widest."""
     routes: list[web.AbstractRouteDef] = [
         web.get("/healthz", status.healthz),
         web.get("/health", status.healthz),
+        web.get("/metrics", metrics.operator),
     ]
     for queue in (f"/q/{_QUEUE}", f"/{_QUEUE}"):
         routes += [
             web.get(f"{queue}/status", status.status),
-            web.get(f"{queue}/metrics", status.metrics),
-            web.get(f"{queue}/{{peer:client|browser}}{{tail:(/.*)?}}", sockets.client),
-            web.get(f"{queue}/worker{{tail:(/.*)?}}", sockets.worker),
+            web.get(f"{queue}/metrics", metrics.queue),
         ]
     return routes
 
 
-def _answering(access: Access) -> Middleware:
+def _socket_routes(client: Handler, worker: Handler) -> list[web.AbstractRouteDef]:
+    routes: list[web.AbstractRouteDef] = []
+    for queue in (f"/q/{_QUEUE}", f"/{_QUEUE}"):
+        routes += [
+            web.get(f"{queue}/{{peer:client|browser}}{{tail:(/.*)?}}", client),
+            web.get(f"{queue}/worker{{tail:(/.*)?}}", worker),
+        ]
+    return routes
+
+
+def _answering(access: Access, meters: Meters) -> Middleware:
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             access.check(request)
             if request.method == "OPTIONS":
-                return access.preflight(request)
-            response = await handler(request)
+                response: web.StreamResponse = access.preflight(request)
+            else:
+                response = await handler(request)
         except Exception as error:
-            response = _failure(request, error)
+            response = _failure(request, error, meters)
+        meters.answered(response.status)
         log.debug("%s %s %s", request.method, request.path, response.status)
         return response
 
     return answer
 
 
-def _failure(request: web.Request, error: Exception) -> web.StreamResponse:
+def _failure(request: web.Request, error: Exception, meters: Meters) -> web.StreamResponse:
     """An answer that began can't become another: its connection is cut, so that the peer sees
     that it is not whole."""
     started: web.StreamResponse | None = request.get(_STARTED)
     if started is None:
-        return _answer_to(request, error)
+        told, response = _answer_to(request, error)
+        meters.refused(told.code)
+        return response
     if not isinstance(error, ConnectionError):
         log.error("%s %s broke off", request.method, request.path, exc_info=error)
     if request.transport is not None:
@@ -181,28 +214,34 @@ def _failure(request: web.Request, error: Exception) -> web.StreamResponse:
     return started
 
 
-def _answer_to(request: web.Request, error: Exception) -> web.StreamResponse:
+def _answer_to(request: web.Request, error: Exception) -> tuple[ProtocolError, web.StreamResponse]:
+    """What the peer is told, and the answer that says so."""
+    if isinstance(error, web.HTTPException):
+        return _refused_by_router(error)
+    told = _told_of(request, error)
+    return told, refusal(told)
+
+
+def _told_of(request: web.Request, error: Exception) -> ProtocolError:
     match error:
         case ProtocolError():
-            return refusal(error)
-        case web.HTTPException():
-            return _refused_by_router(error)
+            return error
         case BlobError() | JournalError():
             log.error("%s %s: %s", request.method, request.path, error)
             what = "files" if isinstance(error, BlobError) else "jobs"
             sentence = f"the grid can't keep {what} now: {disk_words(error)}; try again later"
-            return refusal(ProtocolError(ErrorCode.UNAVAILABLE, sentence))
+            return ProtocolError(ErrorCode.UNAVAILABLE, sentence)
         case ConnectionError():
-            return refusal(ProtocolError(ErrorCode.BAD_REQUEST, "the connection ended early"))
+            return ProtocolError(ErrorCode.BAD_REQUEST, "the connection ended early")
     log.error("%s %s failed", request.method, request.path, exc_info=error)
-    return refusal(ProtocolError(ErrorCode.INTERNAL, "internal error"))
+    return ProtocolError(ErrorCode.INTERNAL, "internal error")
 
 
-def _refused_by_router(error: web.HTTPException) -> web.StreamResponse:
+def _refused_by_router(error: web.HTTPException) -> tuple[ProtocolError, web.StreamResponse]:
     code = _CODES.get(error.status, ErrorCode.BAD_REQUEST)
-    sentence = "no such address" if error.status == 404 else error.reason
-    response = refusal(ProtocolError(code, sentence))
+    told = ProtocolError(code, "no such address" if error.status == 404 else error.reason)
+    response = refusal(told)
     if isinstance(error, web.HTTPMethodNotAllowed):
         response.headers["Allow"] = ",".join(sorted(error.allowed_methods))
     response.set_status(error.status)
-    return response
+    return told, response

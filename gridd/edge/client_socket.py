@@ -6,6 +6,7 @@ the worker that holds the lease. What can't be understood is answered with an ``
 """
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -18,8 +19,16 @@ from gridd.daemon import Daemon, refusal
 from gridd.edge.client_frames import JsonFrames
 from gridd.edge.frames import text_frame
 from gridd.edge.outbox import Outbox
+from gridd.edge.turns import Turn
 from gridd.submission import read_submission
+from gridd_protocol.canonical import read_json
 from gridd_protocol.errors import ErrorCode, ProtocolError, shown
+from gridd_protocol.limits import (
+    OUTBOX_COALESCE_BYTES,
+    OUTBOX_LOG_BYTES_MAX,
+    SUBMIT_BODY_BYTES_MAX,
+)
+from gridd_protocol.messages import LogLine
 from gridd_protocol.names import check_job_id, check_namespace
 
 _T = TypeVar("_T")
@@ -57,6 +66,11 @@ class _QueryJob(msgspec.Struct):
 MESSAGE_MAX = 1_000
 """Characters of a cancel's message that are kept."""
 
+_LINES_LEFT_OUT = (
+    "… lines are left out here: they came faster than you read; the log's own address has what is "
+    "kept of them\n"
+)
+
 _read_frame = msgspec.json.Decoder(_Frame).decode
 _PONG = text_frame(b"PONG")
 
@@ -64,13 +78,18 @@ _PONG = text_frame(b"PONG")
 class ClientSocket:
     """One connection. ``run`` returns when it is over."""
 
-    def __init__(self, daemon: Daemon, frames: JsonFrames, queue: str) -> None:
+    def __init__(
+        self, daemon: Daemon, frames: JsonFrames, queue: str, *, reads_gone: bool = False
+    ) -> None:
+        """``reads_gone``: it reads that member of updates (``client_frames``)."""
         self._daemon = daemon
+        self._reads_gone = reads_gone
         self._frames = frames
         self._queue = queue
         self._peer = daemon.new_ref()
         self._pending = 0  # requests whose outcome is not durable yet
         self._fewer_pending = asyncio.Event()
+        self._misses_lines_of: set[str] = set()  # jobs whose gap is marked; as many marks may wait
         self._outbox: Outbox
         self._handlers: dict[str, Callable[[msgspec.Raw], Awaitable[None] | None]] = {
             "StateChange": self._on_state_change,
@@ -80,25 +99,43 @@ class ClientSocket:
 
     async def run(self, ws: web.WebSocketResponse, transport: asyncio.WriteTransport) -> None:
         self._outbox = Outbox(transport)
-        self._daemon.join_client(self._queue, self._peer, self)
+        self._daemon.join_client(self._queue, self._peer, self, reads_gone=self._reads_gone)
+        sockets = self._daemon.meters.sockets
+        number = sockets.begin("client", self._outbox)
+        turn = Turn()
         try:
             async for message in ws:
                 if message.type is WSMsgType.TEXT:
                     answer = self._read(message.data)
                     if answer is not None:
                         await self._finish(answer)
+                    await turn.spend(len(message.data))
                     while self._pending >= REQUESTS_MAX:
                         self._fewer_pending.clear()
                         await self._fewer_pending.wait()
                 elif message.type is WSMsgType.BINARY:
                     self._complain(_not_a_frame("a binary frame"))
         finally:
+            sockets.end("client", number)
             self._daemon.leave_client(self._queue, self._peer)
 
     # --- rooms.ClientPeer -------------------------------------------------------------
 
     def send(self, frame: bytes, key: str | None = None) -> None:
         self._outbox.push(frame, key)
+
+    def send_log(self, frame: bytes, job: str, step: str) -> None:
+        """A log that comes faster than this client reads would cost it its connection, and with
+        it the states of everybody's jobs; so it loses lines, and is told where."""
+        waiting = self._outbox.waiting_bytes
+        caught_up = not self._misses_lines_of or waiting <= OUTBOX_COALESCE_BYTES
+        if caught_up and waiting + len(frame) <= OUTBOX_LOG_BYTES_MAX:
+            self._misses_lines_of.clear()
+            self._outbox.push(frame)
+        elif job not in self._misses_lines_of:
+            self._misses_lines_of.add(job)
+            mark = LogLine(_LINES_LEFT_OUT, self._daemon.clock.now_ms(), True)
+            self._outbox.push(self._frames.log_added(job, step, [mark]))
 
     def close(self, code: int, reason: str) -> None:
         self._outbox.close_after_sending(code, reason)
@@ -122,7 +159,11 @@ class ClientSocket:
         try:
             frame = _read_frame(text)
         except (msgspec.MsgspecError, RecursionError):
-            raise _not_a_frame(shown(text)) from None
+            submission = _submission_with_halves(text)
+            if submission is None:
+                raise _not_a_frame(shown(text)) from None
+            self._request(read_submission(submission)[1])
+            return None
         handler = self._handlers.get(frame.type)
         if handler is None:
             raise ProtocolError(
@@ -195,6 +236,7 @@ class ClientSocket:
             self._complain(error)
 
     def _complain(self, error: ProtocolError) -> None:
+        self._daemon.meters.refused(error.code)
         self._outbox.push(self._frames.error(error))
 
 
@@ -209,6 +251,21 @@ def _decode(raw: msgspec.Raw, kind: type[_T], under: str) -> _T:
         ) from None
     except (msgspec.DecodeError, RecursionError) as error:
         raise ProtocolError(ErrorCode.BAD_MESSAGE, f"{under}: {error}", field=under) from None
+
+
+def _submission_with_halves(text: str) -> msgspec.Raw | None:
+    """msgspec refuses half of a surrogate pair (``\\ud800``), which JavaScript writes and a
+    definition may hold: its text is written anew, value for value. ``None``: that was not what is
+    wrong with the frame, or it is no submission."""
+    if "\\ud" not in text.lower() or len(text) > SUBMIT_BODY_BYTES_MAX:
+        return None
+    try:
+        frame = read_json(text.encode())
+        if (frame["type"], frame["payload"]["state"]) != ("StateChange", "Queued"):
+            return None
+        return msgspec.Raw(json.dumps(frame["payload"]["value"]["enqueued"]).encode())
+    except (ValueError, RecursionError, LookupError, TypeError):
+        return None
 
 
 def _not_a_frame(what: str) -> ProtocolError:

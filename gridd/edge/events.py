@@ -18,6 +18,7 @@ from gridd.documents import wire_lines
 from gridd.edge import parameters
 from gridd.edge.sending import send
 from gridd.grid import Change, Grid
+from gridd.metrics.meters import SocketMeter
 
 KEEP_ALIVE: Final = b": waiting\n\n"
 HEADERS: Final = {
@@ -37,20 +38,26 @@ class Pace:
 
 
 class EventRoutes:
-    def __init__(self, grid: Grid, pace: Pace) -> None:
+    def __init__(self, grid: Grid, pace: Pace, sockets: SocketMeter) -> None:
         self._grid = grid
+        self._sockets = sockets
         self._pace = pace
         self._waiting: set[asyncio.Future[Change | None]] = set()
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         queue, job = parameters.queue_name(request), parameters.job_id(request)
+        self._grid.check_room(queue)
         response = web.StreamResponse(headers=HEADERS)
         await response.prepare(request)
         if request.method == "HEAD":
             return response
-        async with aclosing(self._frames(self._grid.watch(queue, job))) as frames:
-            async for frame in frames:
-                await send(response, frame)
+        number = self._sockets.begin("events")
+        try:
+            async with aclosing(self._frames(self._grid.watch(queue, job))) as frames:
+                async for frame in frames:
+                    await send(response, frame)
+        finally:
+            self._sockets.end("events", number)
         await response.write_eof()
         return response
 

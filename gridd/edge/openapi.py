@@ -67,12 +67,30 @@ _FILE_ANSWERS: Final[dict[int, dict[str, Schema]]] = {206: _FILE, 302: {}, 304: 
 _GONE = {410: _json(shapes.ref("Gone"))}
 
 
+def _metaframes() -> list[Operation]:
+    about, content = "For pages that embed the page", _json({"type": "object"})
+    return [
+        _get("/metaframe.json", about, content),
+        _get("/q/{queue}/metaframe.json", about, content, (400,)),
+        _get("/j/{job}/metaframe.json", about, content, (400,)),
+    ]
+
+
 def _plain() -> list[Operation]:
     health = "Whether the server can write its journal"
     return [
         _get("/", "The page", _PAGE),
+        Operation("get", "/docs", "The way to /docs/", {301: {}}),
+        _get("/docs/", "How to use this grid, for people", _PAGE),
         _get("/openapi.json", "This description", _json({"type": "object"})),
+        *_metaframes(),
         _get("/healthz", health, _WORDS, more={503: _WORDS}),
+        _get(
+            "/metrics",
+            "All queues and the server, for Prometheus; not for everybody",
+            _WORDS,
+            (404,),
+        ),
         _get("/health", health + " (as /healthz)", _WORDS, more={503: _WORDS}),
     ]
 
@@ -91,7 +109,13 @@ def _files() -> list[Operation]:
         "/f/{key}/exists", "Whether there is such a file", known, _READS, more={404: known}
     )
     loaded = _get("/f/{key}", "A file's bytes", _FILE, _READS_FILES, more=_FILE_ANSWERS)
-    return [stored, loaded, exists]
+    address = _json(shapes.ref("Address"))
+    up = _get("/upload/{key}", "Where to PUT a file, for upstream's older clients", address, (400,))
+    down = _get(
+        "/download/{key}", "Where to GET a file, for upstream's older clients", address,
+        (400, 404, 503),
+    )  # fmt: skip
+    return [stored, loaded, exists, up, down]
 
 
 def _queues() -> list[Operation]:
@@ -111,7 +135,7 @@ def _queues() -> list[Operation]:
         status = _json(shapes.ref("Status"))
         found += [
             _get(f"{queue}/status", "Jobs, workers and counts", status, _READS),
-            _get(f"{queue}/metrics", "Queue length, as Prometheus text", _WORDS, _READS),
+            _get(f"{queue}/metrics", "The queue's length and more, for Prometheus", _WORDS, _READS),
         ]
     return found
 
@@ -128,6 +152,8 @@ def _jobs() -> list[Operation]:
         _get(f"{job}/namespaces.json", "Who holds the job", names, _READS),
         _get(f"{job}/explain", "Why the job waits", _json(shapes.data(shapes.ref("Explanation"))),
              (400, 404, 503), more=_GONE),
+        _get(f"{job}/history.json", "What happened to the job, and when",
+             _json(shapes.data(shapes.ref("History"))), (400, 404, 503), more=_GONE),
         _get(f"{job}/stream", "The job's story, as events", stream, (400,)),
         *(_cancel(path) for path in (f"{job}/cancel", f"{job}/{{namespace}}/cancel")),
         Operation("post", "/j/{job}/copy", "Submit the job's definition to another queue",

@@ -3,8 +3,9 @@
 They say what SPEC.md says, no more: members that are not listed may come as well.
 """
 
-from typing import Any, Final
+from typing import Any, Final, get_args
 
+from gridd.core.records import StoryEvent
 from gridd_protocol import limits
 from gridd_protocol.errors import ErrorCode
 
@@ -16,6 +17,7 @@ _COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
 _FLAG: Final[Schema] = {"type": "boolean"}
 _OBJECT: Final[Schema] = {"type": "object"}
 _TIME: Final[Schema] = {"type": "integer", "description": "ms since the epoch"}
+_MILLISECONDS: Final[Schema] = {"type": "integer", "minimum": 0, "description": "ms"}
 _JOB_ID: Final[Schema] = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
 
 
@@ -116,7 +118,14 @@ SCHEMAS: Final[dict[str, Schema]] = {
         required=("definition",),
     ),
     "Control": _object(
-        {"namespace": _name(limits.NAMESPACE_BYTES_MAX), "maxDuration": _DURATION}
+        {
+            "namespace": _name(limits.NAMESPACE_BYTES_MAX),
+            "maxDuration": _DURATION,
+            "callbacks": _object({"queued": ref("Callback"), "finished": ref("Callback")}),
+        }
+    ),
+    "Callback": _object(
+        {"url": {**TEXT, "maxLength": limits.WEBHOOK_URL_BYTES_MAX}, "payload": {}}
     ),
     "Copy": _object(
         {"queue": _name(limits.QUEUE_NAME_BYTES_MAX), "control": ref("Control")},
@@ -138,6 +147,11 @@ SCHEMAS: Final[dict[str, Schema]] = {
             _object({"message": TEXT}, required=("message",)),
         ]
     },
+    "Address": _object(
+        {"url": TEXT, "ref": _object({"type": {"enum": ["key", "url"]}, "value": TEXT},
+                                     required=("type", "value"))},
+        required=("url", "ref"),
+    ),
     "Exists": _object({"exists": _FLAG}, required=("exists",)),
     "Job": _object(_JOB_MEMBERS, required=_JOB_REQUIRED),
     "FinishedJob": _object(
@@ -164,6 +178,33 @@ SCHEMAS: Final[dict[str, Schema]] = {
         },
         required=("state", "summary", "ahead", "waiting", "workers"),
     ),
+    "History": _object(
+        {
+            "jobId": _JOB_ID,
+            "state": {"enum": ["Queued", "Running", "Finished", "Removed"]},
+            "finishedReason": TEXT,
+            "attempt": _COUNT,
+            "waited": _MILLISECONDS,
+            "ran": _MILLISECONDS,
+            "events": _list(ref("Happened")),
+        },
+        required=("jobId", "state", "attempt", "waited", "ran", "events"),
+    ),
+    "Happened": _object(
+        {
+            "time": _TIME,
+            "event": {"enum": list(get_args(StoryEvent))},
+            "namespace": TEXT,
+            "worker": TEXT,
+            "attempt": _COUNT,
+            "reason": TEXT,
+            "message": TEXT,
+            "count": _COUNT,
+            "waited": _MILLISECONDS,
+            "ran": _MILLISECONDS,
+        },
+        required=("time", "event"),
+    ),
     "LogPage": _object(
         {
             "data": _list(
@@ -172,6 +213,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "sliceStart": _COUNT,
             "nextCursor": _COUNT,
             "isFinal": _FLAG,
+            "logsExpired": _FLAG,
         },
         required=("data", "sliceStart", "nextCursor", "isFinal"),
     ),

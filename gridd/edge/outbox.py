@@ -45,6 +45,7 @@ class Outbox:
         self._scheduled = False
         self._stalled_since: float | None = None
         self.closed = False
+        self.was_cut_off = False
 
     @property
     def waiting_bytes(self) -> int:
@@ -59,7 +60,7 @@ class Outbox:
         self._frames.append(frame)
         self._bytes += len(frame)
         if self._bytes > self._bytes_max:
-            self.close(TOO_SLOW, "too slow: more is waiting for you than may wait")
+            self._cut_off("more is waiting for you than may wait")
             return
         self.wake()
 
@@ -81,6 +82,10 @@ class Outbox:
         if not self._transport.is_closing():
             self._transport.write(close_frame(code, reason))
             self._loop.call_later(_FAREWELL_S, self._transport.abort)
+
+    def _cut_off(self, why: str) -> None:
+        self.was_cut_off = True
+        self.close(TOO_SLOW, f"too slow: {why}")
 
     def close_after_sending(self, code: int, reason: str) -> None:
         """Let the peer go in peace: what waits is written first, as far as it was pushed."""
@@ -139,7 +144,7 @@ class Outbox:
         if moved or self._stalled_since is None:
             self._stalled_since = now
         elif now - self._stalled_since > self._stall_s:
-            self.close(TOO_SLOW, "too slow: you have read nothing for a while")
+            self._cut_off("you have read nothing for a while")
             return
         self._scheduled = True
         self._loop.call_later(_LOOK_AGAIN_S, self._flush)

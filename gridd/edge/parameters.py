@@ -72,6 +72,11 @@ def namespace(request: web.Request) -> str:
     return value if value == "*" else check_namespace(value, "namespace")
 
 
+def origin(request: web.Request, public_url: str | None) -> str:
+    """How links to this grid begin: as its owner says, else as this peer called it."""
+    return public_url or f"{request.scheme}://{request.host}"
+
+
 def query_text(request: web.Request, name: str, default: str) -> str:
     """Empty counts as absent. The request line's own bound (8 KiB) bounds it."""
     value = request.query.get(name) or default

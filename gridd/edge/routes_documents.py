@@ -78,6 +78,15 @@ class DocumentRoutes:
             return await self._absent(queue, job)
         return json_value({"data": explanation})
 
+    async def history(self, request: web.Request) -> web.Response:
+        """``…/history.json``: what happened to the job and when (WIRE 1.2; upstream's answers that
+        it is not implemented)."""
+        queue, job = parameters.queue_name(request), parameters.job_id(request)
+        history = await self._grid.history(queue, job)
+        if history is None:
+            return await self._absent(queue, job)
+        return json_value({"data": history})
+
     async def _absent(self, queue: str | None, job: str) -> web.Response:
         """410 with what is still known of the job, or 404."""
         expired_ms = await self._grid.expired(queue, job)
@@ -115,11 +124,13 @@ class DocumentRoutes:
     async def _logs(self, request: web.Request, kind: str) -> web.Response:
         queue, job = parameters.job_place(request)
         page = await self._grid.logs(queue, job, kind, parameters.since(request))
+        gone = {"logsExpired": True} if page.expired else {}  # ours: upstream has none
         return json_value(
             {
                 "data": wire_lines(page.data),
                 "sliceStart": page.slice_start,
                 "nextCursor": page.next_cursor,
                 "isFinal": page.is_final,
+                **gone,
             }
         )

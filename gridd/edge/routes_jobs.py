@@ -7,7 +7,7 @@ from gridd.core.effects import Cancelled
 from gridd.edge import parameters
 from gridd.edge.responses import json_value, not_found
 from gridd.grid import Grid
-from gridd_protocol.errors import ErrorCode, ProtocolError
+from gridd_protocol.errors import ErrorCode, ProtocolError, shown
 from gridd_protocol.names import check_queue_name
 
 
@@ -51,6 +51,8 @@ def _cancel_answer(job: str, namespace: str, cancelled: Cancelled) -> web.Respon
         return json_value({"message": "Job not found"})
     if cancelled.was in ("Finished", "Removed"):
         return json_value({"message": f"Job already {cancelled.was}"})
+    if not cancelled.held:
+        return json_value({"message": f"Job is not held by namespace {shown(namespace, 80)}"})
     return json_value({"success": True, "jobId": job, "namespace": namespace})
 
 

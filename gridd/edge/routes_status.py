@@ -1,4 +1,4 @@
-"""How a queue is doing, for people and autoscalers (WIRE 8)."""
+"""How a queue is doing, for people (WIRE 8); for programs that watch: ``routes_metrics``."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from aiohttp import web
 
 from gridd.core.effects import JobView, WorkerView
 from gridd.edge import parameters
-from gridd.edge.responses import TEXT_TYPE, json_value, text
+from gridd.edge.responses import json_value, text
 from gridd.grid import Grid
 
 
@@ -18,15 +18,6 @@ class StatusRoutes:
         """Whether something new would be accepted. Reads may go on though it is not."""
         trouble = self._grid.trouble
         return text("OK") if trouble is None else text(f"unhealthy: {trouble}", 503)
-
-    async def metrics(self, request: web.Request) -> web.Response:
-        counts = await self._grid.counts(parameters.queue_name(request))
-        waiting = counts.get("Queued", 0) + counts.get("Running", 0)
-        return web.Response(
-            text="\n# HELP queue_length Jobs of the queue that wait or run\n"
-            f"# TYPE queue_length gauge\nqueue_length {waiting}\n",
-            headers={"Content-Type": TEXT_TYPE},
-        )
 
     async def status(self, request: web.Request) -> web.Response:
         """There is one server, so ``otherServers`` is empty. What workers hold is named without
@@ -66,6 +57,8 @@ def _brief(job: str, view: JobView) -> dict[str, str]:
 
 
 def _worker(worker: WorkerView, jobs: dict[str, JobView]) -> dict[str, Any]:
+    """What upstream's server asks its workers for with ``StatusRequest`` (WIRE 2.5); ours knows.
+    ``finished`` is upstream's word for a run that is past its preparation."""
     return {
         "time": worker.joined_time,
         "id": worker.id,
@@ -75,7 +68,7 @@ def _worker(worker: WorkerView, jobs: dict[str, JobView]) -> dict[str, Any]:
         "connected": worker.connected,
         "draining": worker.draining,
         "queue": {
-            job: {"jobId": job, "finished": job in jobs and jobs[job].state == "Running"}
+            job: {"jobId": job, "finished": job in jobs and jobs[job].started_time > 0}
             for job in worker.held
         },
     }

@@ -29,15 +29,25 @@ class Sockets:
         self._pace = pace or WorkerPace()
 
     async def client(self, request: web.Request) -> web.StreamResponse:
-        queue = queue_name(request)
+        queue = _queue(request)
+        if queue in _NO_QUEUE:
+            raise ProtocolError(
+                ErrorCode.BAD_NAME,
+                f"queue is {queue!r}: that is what a page says that was given none",
+                field="queue",
+            )
+        self._daemon.check_room(queue)
         await self._daemon.readable()
         ws = _socket()
         await ws.prepare(request)
-        await ClientSocket(self._daemon, self._frames, queue).run(ws, _transport(request))
+        client = ClientSocket(
+            self._daemon, self._frames, queue, reads_gone=request.query.get("gone") == "1"
+        )
+        await client.run(ws, _transport(request))
         return ws
 
     async def worker(self, request: web.Request) -> web.StreamResponse:
-        queue = queue_name(request)
+        queue = _queue(request)
         header = request.headers.get("Sec-WebSocket-Protocol", "").replace(" ", "")
         if not header:  # upstream's worker offers none (WIRE 2.1)
             return await self._upstream_worker(request, queue)
@@ -49,6 +59,7 @@ class Sockets:
                 "a worker socket must offer one of the subprotocols " + ", ".join(_SUBPROTOCOLS),
                 field="Sec-WebSocket-Protocol",
             )
+        self._daemon.check_room(queue)
         self._daemon.check_writable()  # a worker keeps what it has and comes again
         ws = _socket(chosen)
         await ws.prepare(request)
@@ -56,6 +67,7 @@ class Sockets:
         return ws
 
     async def _upstream_worker(self, request: web.Request, queue: str) -> web.StreamResponse:
+        self._daemon.check_room(queue)
         self._daemon.check_writable()
         ws = _socket(bytes_max=UPSTREAM_FRAME_BYTES_MAX)
         await ws.prepare(request)
@@ -63,6 +75,21 @@ class Sockets:
         await worker.run(ws, _transport(request))
         return ws
 
+
+def _queue(request: web.Request) -> str:
+    """Raises ``BAD_REQUEST`` for a request that opens no socket."""
+    # It looks at the subprotocols too, and logs a warning about those that it does not know.
+    if not web.WebSocketResponse(protocols=_SUBPROTOCOLS).can_prepare(request):
+        raise ProtocolError(
+            ErrorCode.BAD_REQUEST,
+            "this address is a WebSocket: it answers a handshake and nothing else",
+            field="Upgrade",
+        )
+    return queue_name(request)
+
+
+_NO_QUEUE = ("undefined", "null")
+"""Upstream's server refuses these to clients (WIRE 2.1); a job there would wait for ever."""
 
 _SUBPROTOCOLS = (SUBPROTOCOL_MSGPACK, SUBPROTOCOL_JSON)
 

@@ -4,13 +4,12 @@ Shapes only: which of it counts is ``upstream_worker``'s to judge. Members that 
 not read, and unknown ones are ignored.
 """
 
-import json
 import re
 from typing import Any, Final, TypeVar
 
 import msgspec
 
-from gridd_protocol.canonical import INTEGER_MAX, read_json, without_surrogates
+from gridd_protocol.canonical import INTEGER_MAX, read_json, without_halves
 from gridd_protocol.errors import ErrorCode, ProtocolError, shown
 from gridd_protocol.limits import CREDIT_MAX, LOG_LINE_BYTES_MAX, UPSTREAM_DEFINITION_BYTES_MAX
 from gridd_protocol.messages import LogLine, Resources
@@ -80,19 +79,12 @@ def decode(text: bytes, kind: type[_T]) -> _T:
     """Raises ``ValueError``. Half of a surrogate pair, as JavaScript writes it when output was
     cut between two chunks, becomes U+FFFD."""
     try:
-        return msgspec.json.decode(text, type=kind)
-    except msgspec.ValidationError:
-        raise
-    except msgspec.DecodeError:
-        written = without_surrogates(json.dumps(_read_json(text), ensure_ascii=False))
-        return msgspec.json.decode(written, type=kind)
-    except RecursionError:
-        raise ValueError("it is nested too deep") from None
-
-
-def _read_json(text: bytes) -> Any:
-    try:
-        return read_json(text)
+        try:
+            return msgspec.json.decode(text, type=kind)
+        except msgspec.ValidationError:
+            raise
+        except msgspec.DecodeError:
+            return msgspec.json.decode(without_halves(text), type=kind)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
 

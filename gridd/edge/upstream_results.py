@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from gridd.core.logs import JobLog
+from gridd.documents import wire_lines
 from gridd.edge.upstream_messages import decode, split_lines
 from gridd_protocol.limits import RESULT_BYTES_MAX
 from gridd_protocol.messages import LogLine, Reason
@@ -47,13 +48,14 @@ def _put_logs(
 ) -> None:
     at = _where(told, streamed)
     if at == 0:
-        result["logs"] = _tail(told[len(streamed) :], room, now_ms)
+        result["logs"] = wire_lines(_tail(told[len(streamed) :], room, now_ms))
         return
     if _size(told) <= room or at is None:
-        result["logs"] = _tail(told, room, now_ms)
+        result["logs"] = wire_lines(_tail(told, room, now_ms))
         result["logsComplete"] = True
         return
-    result["logs"] = _tail(told[at + len(streamed) :], room, now_ms)  # the rest is in the log
+    rest = told[at + len(streamed) :]
+    result["logs"] = wire_lines(_tail(rest, room, now_ms))  # what comes before is in the log
 
 
 def _streamed(reason: Reason, log: JobLog | None) -> list[LogLine]:

@@ -24,12 +24,15 @@ from gridd.edge import upstream_messages as um
 from gridd.edge.client_frames import JsonFrames
 from gridd.edge.frames import text_frame
 from gridd.edge.outbox import Outbox
-from gridd.edge.upstream_hand import Assignment, Hand, finished_frame, message
+from gridd.edge.turns import Turn
+from gridd.edge.upstream_hand import SILENCE_S, Assignment, Hand, message
 from gridd.edge.upstream_results import native_result
+from gridd.edge.upstream_slots import Slots
 from gridd.edge.worker_socket import TRY_AGAIN_LATER_CLOSE
 from gridd_protocol import messages as m
 from gridd_protocol.errors import ErrorCode, ProtocolError, shown
 from gridd_protocol.limits import (
+    FRAME_BYTES_MAX,
     LOG_LINES_PER_MESSAGE_MAX,
     UPSTREAM_FRAME_BYTES_MAX,
     WORKER_OUTBOX_BYTES_MAX,
@@ -53,12 +56,13 @@ class WorkerPace:
     tick: float = 1.0
     first: float = 0.5  # it registers at once; else the first full state comes without it
     full: float = 9.0  # between full states; it reconnects after 20 s without one
-    confirm: float = 2.0  # after a claim; a job that ended by then is never shown as running
     offer: float = 15.0  # to claim a job; it may look for the definition for 11 s
     announce: float = 8.0  # to announce again what it ran before it reconnected
     stop: float = 7.0  # it stops an unwanted job after 6 s; until then its slot is taken
-    pause: float = 10.0  # without new offers, after one was not claimed
+    doom: float = 2.0  # of the grace of a replaced job (4 or 8 s) before its worker is told
+    rest: float = 10.0  # without new offers, after one was not claimed
     ended: float = 60.0  # an ended job is shown as Finished (WIRE 3.12)
+    silence: float = SILENCE_S  # a job that is not announced when it should be
 
 
 class UpstreamWorker:
@@ -76,11 +80,9 @@ class UpstreamWorker:
         self._peer = daemon.new_ref()
         self._outbox: Outbox
         self._registered: tuple[str, str, m.Resources, int] | None = None
-        self._hand = Hand("", gpus=0, slots=0)
-        self._slots = 0
+        self._hand = self._new_hand("", 0, 0)
+        self._slots = Slots(self._pace.stop, self._pace.rest)
         self._credit = 0  # as the engine knows it
-        self._stopping: dict[str, float] = {}  # job -> when its slot is free again
-        self._paused_until = 0.0
         self._early: list[str] = []
         self._early_bytes = 0
         self._welcomed = asyncio.Event()
@@ -103,16 +105,21 @@ class UpstreamWorker:
         self._daemon.join_worker(self._queue, self._peer, self)
         self._room.keepers[self._peer] = self._on_deleted
         self._ticking = self._loop.call_later(min(self._pace.first, self._pace.tick), self._tick)
+        sockets = self._daemon.meters.sockets
+        number = sockets.begin("upstream-worker", self._outbox)
+        turn = Turn()
         try:
             async for frame in ws:
                 if frame.type is WSMsgType.TEXT:
                     self._read(frame.data)
                     await self._welcomed.wait()
                     self._read_early()
+                    await turn.spend(len(frame.data))
                 if self._outbox.closed:
                     break
         finally:
             self._ticking.cancel()
+            sockets.end("upstream-worker", number)
             self._outbox.closed = True
             self._room.keepers.pop(self._peer, None)
             self._daemon.leave_worker(self._queue, self._peer)
@@ -127,7 +134,7 @@ class UpstreamWorker:
         elif isinstance(said, m.Acknowledged):
             self._outbox.wake()  # its end is shown with whatever it is offered next
         elif isinstance(said, m.Cancel | m.Stale):
-            self._on_over(said.job, said.attempt, getattr(said, "reason", "Cancelled"))
+            self._on_over(said.job, said.attempt)
         elif isinstance(said, m.Error):
             log.warning("refused for upstream's worker %s: %s", self._hand.worker, said.message)
 
@@ -141,7 +148,7 @@ class UpstreamWorker:
         known = self._hand.jobs
         assert self._registered is not None, "welcomed before it registered"
         name, _, has, slots = self._registered
-        hand = Hand(name, gpus=has.gpus, slots=slots)
+        hand = self._new_hand(name, has.gpus, slots)
         due = self._loop.time() + self._pace.announce
         for kept in welcome.kept:
             former = known.get(kept.job)
@@ -167,6 +174,9 @@ class UpstreamWorker:
         self._outbox.push(self._frames.workers(self._room.engine.sessions.views()))
         self._show_all()
 
+    def _new_hand(self, worker: str, gpus: int, slots: int) -> Hand:
+        return Hand(worker, gpus=gpus, slots=slots, silence=self._pace.silence)
+
     def _on_push(self, push: m.Push) -> None:
         lease = self._room.lease(self._hand.worker, push.job)
         if lease is None or lease.attempt != push.attempt:
@@ -184,22 +194,26 @@ class UpstreamWorker:
         if unfit is not None:
             self._loop.call_soon(self._refuse, assignment, unfit)  # not while effects go out
             return
-        self._stopping.pop(push.job, None)
+        if self._slots.clearing(push.job):  # the killed run's end would answer for this one
+            why = "a former run of it is still being cleared away"
+            self._loop.call_soon(self._guarded, self._give_back, assignment, why)
+            return
+        self._slots.taken_up(push.job)
         # So that it need not ask, which would hold up its claims for a second (WIRE 6.4).
         definition = self._hand.definitions_frame([push.job])
         assert definition is not None, push.job
         self._outbox.push(definition)
 
-    def _on_over(self, job: str, attempt: int, reason: str) -> None:
-        """The lease is over, and what runs is to be stopped: the worker is told twice (D21)."""
+    def _on_over(self, job: str, attempt: int) -> None:
+        """The lease is over, and what runs is to be stopped. The absence from a full state says
+        so, and now: the next one in turn would come up to 9 s later (D21)."""
         one = self._hand.jobs.get(job)
         if one is None or one.attempt != attempt:
             return
         self._hand.drop(job)
         if one.phase in ("running", "expected"):
-            self._stopping[job] = self._loop.time() + self._pace.stop
+            self._slots.stops(job, self._loop.time())
             self._loop.call_soon(self._guarded, self._say_credit)
-        self._outbox.push(finished_frame(job, one.base, reason))
         self._show_all()
 
     def _on_deleted(self, job: str) -> None:
@@ -207,6 +221,8 @@ class UpstreamWorker:
         one = self._hand.jobs.get(job)
         if one is not None and one.phase == "ended":
             self._hand.drop(job)
+        elif one is not None and one.phase != "offered":
+            self._slots.clears(job, self._loop.time())
         self._outbox.push(message("ClearJobCache", {"jobId": job, "namespace": "_"}))
 
     # --- what the worker says -----------------------------------------------------------
@@ -234,6 +250,14 @@ class UpstreamWorker:
                 f"type {shown(frame.type)} is not one that a worker may send",
                 field="type",
             )
+        if len(text) > FRAME_BYTES_MAX and frame.type != "StateChange":
+            raise ProtocolError(
+                ErrorCode.TOO_LARGE,
+                f"a {frame.type} of {len(text)} characters; {FRAME_BYTES_MAX} are allowed: only "
+                "a result, which holds the whole log, may be larger",
+                field="frame",
+                limit=FRAME_BYTES_MAX,
+            )
         if self._registered is None:
             self._keep_early(text)
         else:
@@ -260,10 +284,11 @@ class UpstreamWorker:
         if registered == self._registered:
             self._show_all()
             return
-        if self._registered is None or self._registered[0] != told.id:
-            self._hand = Hand(told.id, gpus=has.gpus, slots=slots)
-            self._stopping.clear()
-        self._registered, self._slots = registered, slots
+        another = self._registered is None or self._registered[0] != told.id
+        if another:
+            self._hand = self._new_hand(told.id, has.gpus, slots)
+        self._registered = registered
+        self._slots.register(slots, anew=another)
         self._credit = self._credit_now()
         running = [m.Held(job, attempt) for job, attempt in self._room.held(told.id).items()]
         self._welcomed.clear()
@@ -297,32 +322,25 @@ class UpstreamWorker:
     def _on_unwanted(self, change: um.StateChange, ended: Assignment | None) -> None:
         """It speaks of a job that it does not hold: seeing how things are makes it stop."""
         check_job_id(change.job, "payload.job")
-        if change.state == "Running" and len(self._stopping) < self._slots:
-            self._stopping[change.job] = self._loop.time() + self._pace.stop
+        if change.state != "Running":
+            self._slots.over(change.job)
+        elif self._slots.stops(change.job, self._loop.time()):
             self._say_credit()
-        else:
-            self._stopping.pop(change.job, None)
         if ended is not None:
             self._hand.changed.add(ended.job)
         self._show_all()
 
     def _on_running(self, one: Assignment, time: int) -> None:
         """A claim, or a job announced again: after a reconnect, or because it was shown Queued."""
+        one.asked = None
         if one.phase == "running":
             return
         was, one.phase, one.started = one.phase, "running", time
-        self._paused_until = 0.0
+        self._slots.woke()
+        self._hand.changed.add(one.job)  # to be guarded in the next frame, whatever that is about
         if was == "offered":
             self._say(m.Started(one.job, one.attempt, time))
-            one.young = True
-            self._loop.call_later(self._pace.confirm, self._confirm, one)
         self._say_credit()
-
-    def _confirm(self, one: Assignment) -> None:
-        one.young = False
-        if self._hand.jobs.get(one.job) is one and one.phase == "running":
-            self._hand.changed.add(one.job)
-            self._outbox.wake()
 
     def _on_finished(self, one: Assignment, value: um.FinishedValue) -> None:
         if value.reason == "WorkerLost":
@@ -367,11 +385,7 @@ class UpstreamWorker:
         self._daemon.step(self._queue, WorkerSaid(self._peer, said))
 
     def _credit_now(self) -> int:
-        """As many as it has slots, less those of jobs that it is still stopping. While it is
-        paused, only what it runs already."""
-        if self._loop.time() < self._paused_until:
-            return self._hand.busy
-        return max(self._slots - len(self._stopping), 0)
+        return self._slots.credit(self._loop.time(), self._hand.busy)
 
     def _say_credit(self) -> None:
         credit = self._credit_now()
@@ -384,10 +398,6 @@ class UpstreamWorker:
         self._show_all()
         self._say(m.Release(one.job, one.attempt, why))
 
-    def _pause(self) -> None:
-        self._paused_until = self._loop.time() + self._pace.pause
-        self._say_credit()
-
     def _refuse(self, one: Assignment, unfit: str) -> None:
         """A job that would end this worker's process is for others, or for nobody."""
         if self._hand.jobs.get(one.job) is not one:
@@ -395,7 +405,6 @@ class UpstreamWorker:
         others = any(type(other) is not UpstreamWorker for other in self._room.able(one.job))
         self._hand.drop(one.job)
         if others:
-            self._guarded(self._pause)
             said: m.FromWorker = m.Release(one.job, one.attempt, unfit)
         else:
             result: dict[str, Any] = {"error": unfit, "isTimedOut": False, "outputs": {}}
@@ -419,7 +428,8 @@ class UpstreamWorker:
     def _look_at_hand(self, now: float) -> None:
         over = [one for one in self._hand.jobs.values() if one.due <= now]
         if any(one.phase == "offered" for one in over):
-            self._pause()
+            self._slots.rest_from(now)
+            self._say_credit()
         for one in over:
             if one.phase == "offered":
                 self._give_back(one, "the worker did not claim it")
@@ -427,12 +437,23 @@ class UpstreamWorker:
                 self._give_back(one, "the worker came back without it")
             elif one.phase == "ended":
                 self._hand.drop(one.job)
-        freed = [job for job, due in self._stopping.items() if due <= now]
-        for job in freed:
-            del self._stopping[job]
-        if freed:
+        self._look_at_replaced(now)
+        if self._slots.freed(now):
             self._show_all()  # it looks for work only when it is shown something
         self._say_credit()
+
+    def _look_at_replaced(self, now: float) -> None:
+        news = False
+        for one in self._hand.jobs.values():
+            lease = self._room.lease(self._hand.worker, one.job) if one.phase == "running" else None
+            if lease is None or lease.attempt != one.attempt:
+                continue
+            if lease.view.namespaces:
+                news |= self._hand.spare(one.job)
+            else:
+                news |= self._hand.doom(one.job, now, self._pace.doom)
+        if news:
+            self._outbox.wake()
 
     # --- to the worker ----------------------------------------------------------------------
 
@@ -447,9 +468,9 @@ class UpstreamWorker:
         if self._full_due:
             self._full_due = False
             self._full_at = self._loop.time()
-            self._outbox.push(self._hand.full_frame())
+            self._outbox.push(self._hand.full_frame(self._full_at))
         elif self._hand.changed:
-            self._outbox.push(self._hand.update_frame())
+            self._outbox.push(self._hand.update_frame(self._loop.time()))
 
     def _guarded(self, act: Callable[..., None], *args: Any) -> None:
         """What it got wrong is told to it (it ignores the type) and disturbs nothing else."""
@@ -458,6 +479,7 @@ class UpstreamWorker:
         try:
             act(*args)
         except ProtocolError as error:
+            self._daemon.meters.refused(error.code)
             self._outbox.push(self._frames.error(error))
             if error.code is ErrorCode.UNAVAILABLE:
                 self.close(TRY_AGAIN_LATER_CLOSE, error.message)

@@ -13,6 +13,7 @@ from gridd.core.events import WorkerSaid
 from gridd.daemon import Daemon
 from gridd.edge.frames import binary_frame, text_frame
 from gridd.edge.outbox import Outbox
+from gridd.edge.turns import Turn
 from gridd_protocol import messages as m
 from gridd_protocol.codec import Codec
 from gridd_protocol.errors import ErrorCode, ProtocolError
@@ -41,6 +42,7 @@ class WorkerSocket:
         self._peer = daemon.new_ref()
         self._messages: list[m.ToWorker] = []
         self._said_hello = False
+        self._turn = Turn()
         self._outbox: Outbox
 
     async def run(self, ws: web.WebSocketResponse, transport: asyncio.WriteTransport) -> None:
@@ -50,14 +52,17 @@ class WorkerSocket:
         self._daemon.join_worker(self._queue, self._peer, self)
         loop = asyncio.get_running_loop()
         impatience = loop.call_later(HELLO_MS / 1000, self._no_hello)
+        sockets = self._daemon.meters.sockets
+        number = sockets.begin("worker", self._outbox)
         try:
             async for message in ws:
                 if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
-                    self._read(message.data)
+                    await self._read(message.data)
                 if self._outbox.closed:
                     break
         finally:
             impatience.cancel()
+            sockets.end("worker", number)
             self._daemon.leave_worker(self._queue, self._peer)
 
     # --- rooms.WorkerPeer -------------------------------------------------------------
@@ -72,8 +77,9 @@ class WorkerSocket:
 
     # --- in ---------------------------------------------------------------------------
 
-    def _read(self, data: str | bytes) -> None:
+    async def _read(self, data: str | bytes) -> None:
         decoded = self._codec.decode_from_worker(data)
+        size = len(data) // (len(decoded.messages) or 1)
         for message in decoded.messages:
             try:
                 self._take(message)
@@ -82,6 +88,9 @@ class WorkerSocket:
                 if error.code is ErrorCode.UNAVAILABLE:
                     self.close(TRY_AGAIN_LATER_CLOSE, error.message)
                     return
+            await self._turn.spend(size)
+            if self._outbox.closed:  # meanwhile: another connection took its place
+                return
         for refused in decoded.errors:
             self._complain(refused)
 
@@ -100,6 +109,7 @@ class WorkerSocket:
 
     def _complain(self, error: ProtocolError) -> None:
         code = error.code
+        self._daemon.meters.refused(code)
         self.send(m.Error(code.value, error.message, error.field, error.limit))
         if code.fatal:
             self.close(PROTOCOL_CLOSE, error.message)

@@ -10,8 +10,11 @@ namespace that holds another job has let go of the first; an attempt that ended 
 
 from typing import NamedTuple
 
+import msgspec
+
 from gridd.core import records as r
-from gridd.core.jobs import DEFAULT_NAMESPACE, Job, Jobs
+from gridd.core.job import Job
+from gridd.core.jobs import DEFAULT_NAMESPACE, Jobs
 
 UNKNOWN = "its submission is lost"
 ENDED = "its newest submission is lost"
@@ -47,6 +50,8 @@ def step_to(jobs: Jobs, record: r.Record) -> Step:
             return Step(_waiting(job, record.queue, record.time))
         if isinstance(record, r.Requeued):
             return Step(_leased(job, record, ""))
+        if isinstance(record, r.Finished) and record.carried:
+            return Step(_answered(job, record))
         if isinstance(record, r.Finished) and job.live and record.attempt != job.attempt:
             return Step(_leased(job, record, record.worker))
         if isinstance(record, r.Expired):
@@ -73,6 +78,14 @@ def _ended(job: Job | None, record: r.Submitted | r.Expired) -> list[r.Record]:
             logs=b"",
         )
     ]
+
+
+def _answered(job: Job, record: r.Finished) -> list[r.Record]:
+    """An outcome is carried on long after it was written: that it ended the job may be lost."""
+    if not job.live or job.queued_time > record.time:  # it was submitted again since
+        return []
+    ended = msgspec.structs.replace(record, carried=False)
+    return [*_leased(job, record, record.worker), ended]
 
 
 def _freed(jobs: Jobs, record: r.Record, namespaces: tuple[str, ...]) -> list[r.Record]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from gridd.core.engine import Engine
 from gridd.core.settings import Settings
+from gridd.expired import ExpiredJobs
 from gridd.inspection.check import NotChecked, Report, looked_at, report
 from gridd.inspection.restoration import Restoration
 from gridd.journal.base import Position
@@ -93,5 +94,5 @@ class _NewJournal:
         for placed, position in zip(callbacks, positions, strict=True):
             placed(position)
 
-    def snapshot(self, engines: dict[str, Engine]) -> None:
-        write_snapshot(self._journal, engines.values())
+    def snapshot(self, engines: dict[str, Engine], expired: ExpiredJobs) -> None:
+        write_snapshot(self._journal, engines.values(), expired)

@@ -17,6 +17,7 @@ import msgspec
 from gridd.core import records as r
 from gridd.core.engine import Engine
 from gridd.core.settings import Settings
+from gridd.expired import ExpiredJobs
 from gridd.inspection.continuity import step_to
 from gridd.journal.base import START, Position
 from gridd.journal.survey import Damage, Snapshot, Survey
@@ -45,7 +46,7 @@ class Sink(Protocol):
         """All that was appended is placed when this returns."""
         ...
 
-    def snapshot(self, engines: dict[str, Engine]) -> None:
+    def snapshot(self, engines: dict[str, Engine], expired: ExpiredJobs) -> None:
         """The state of ``engines`` is that of all that was appended."""
         ...
 
@@ -59,7 +60,7 @@ class Nowhere:
     def flush(self) -> None:
         pass
 
-    def snapshot(self, engines: dict[str, Engine]) -> None:
+    def snapshot(self, engines: dict[str, Engine], expired: ExpiredJobs) -> None:
         pass
 
 
@@ -108,6 +109,7 @@ class Restoration:
         self._sink = sink
         self._settings = Settings()
         self._newest_ms = 0
+        self._expired = ExpiredJobs()
         self.result = Restored()
 
     def run(self) -> Restored:
@@ -118,18 +120,23 @@ class Restoration:
             if record is not None and position >= after:
                 self._take(record, payload)
         self._sink.flush()
+        self._give_up_without_outcome()
         engines = self.result.engines
         for queue in [queue for queue, engine in engines.items() if engine.idle]:
             del engines[queue]
-        self._sink.snapshot(engines)
-        self._look_for_outcomes()
+        self._sink.snapshot(engines, self._expired)
         return self.result
 
-    def _look_for_outcomes(self) -> None:
+    def _give_up_without_outcome(self) -> None:
+        """Jobs that are known to have ended, and no more of it. They may be submitted again."""
         for engine in self.result.engines.values():
-            for kept in engine.snapshot():
+            for kept in list(engine.snapshot()):
                 if kept.state not in ("Queued", "Running") and not kept.result_at:
-                    self.result.doubtful.add(kept.queue, kept.job, NO_OUTCOME)
+                    self.result.lost.add(kept.queue, kept.job, NO_OUTCOME)
+                    gone = r.Expired(kept.queue, kept.job, self._newest_ms)
+                    self.result.added[kind_of(gone)] += 1
+                    self._apply(engine, gone, _encode(gone))
+        self._sink.flush()
 
     def _read(self, position: Position, payload: bytes) -> r.Record | None:
         try:
@@ -186,6 +193,8 @@ class Restoration:
 
     def _apply(self, engine: Engine, record: r.Record, payload: bytes) -> None:
         engine.apply(record)
+        if isinstance(record, r.Expired):
+            self._expired.add(record.queue, record.job, record.time)
         self.result.kept[kind_of(record)] += 1
         self._newest_ms = max(self._newest_ms, record.time)
         self._sink.append(payload, partial(_place, engine, record))
@@ -209,6 +218,9 @@ class Restoration:
                 kept = _decode(payload)
             except msgspec.MsgspecError:
                 kept = None
+            if isinstance(kept, r.Expired):
+                self._expired.add(kept.queue, kept.job, kept.time)
+                continue
             if not isinstance(kept, r.KeptJob):
                 self.result.undecodable_count += 1
                 what = "an entry of the snapshot that this version does not know"
@@ -219,7 +231,7 @@ class Restoration:
         self._sink.flush()
         for engine in self.result.engines.values():
             engine.jobs.loaded(self._newest_ms - RECENT_MS)
-        self._sink.snapshot(self.result.engines)
+        self._sink.snapshot(self.result.engines, self._expired)
         return snapshot.at
 
     def _keep(self, kept: r.KeptJob) -> None:

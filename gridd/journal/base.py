@@ -71,6 +71,11 @@ class Journal(Protocol):
         """The record at ``position``. Raises ``Damaged``, or ``KeyError`` when it was forgotten."""
         ...
 
+    def sealed(self) -> list[tuple[int, int]]:
+        """``(segment, ms)`` of the held segments that are written to no more, oldest first, and
+        when each was closed (wall clock, since the epoch): nothing in it is younger."""
+        ...
+
     def write_snapshot(self, at: Position, payloads: Iterable[bytes]) -> None:
         """Keep ``payloads`` as the whole state at ``at``: written beside, synced, then renamed.
 

@@ -46,6 +46,7 @@ from gridd.journal.snapshots import newest_snapshot, write_snapshot
 logger = logging.getLogger("gridd.journal")
 
 SEGMENT_BYTES = 64 << 20
+SEGMENT_MS = 24 * 3_600_000
 
 ROOM_BYTES = 8 << 20
 """What the disk must take before a journal that could not be written is written again (chosen:
@@ -60,7 +61,9 @@ class FileJournal:
     """``Journal`` over files. Opening takes the lock, mends a torn tail and raises the epoch.
 
     A batch survives a crash whole or not at all. A segment is closed when the next batch would
-    take it over ``segment_bytes``; only a batch that is larger by itself makes a larger one.
+    take it over ``segment_bytes`` (only a batch that is larger by itself makes a larger one), or
+    comes more than ``segment_ms`` after it was begun: what is in it can then grow old together.
+    ``synced`` is told how many seconds the sync of each batch took, in whatever thread appends.
     Opening raises ``Fenced`` (someone holds the lock), ``Damaged``, or ``JournalError``.
     """
 
@@ -70,16 +73,20 @@ class FileJournal:
         *,
         fs: Files | None = None,
         segment_bytes: int = SEGMENT_BYTES,
+        segment_ms: int = SEGMENT_MS,
         room_bytes: int = ROOM_BYTES,
         random_bytes: Callable[[int], bytes] = os.urandom,
         now_ms: Callable[[], int] = _wall_ms,
+        synced: Callable[[float], None] | None = None,
     ) -> None:
         self._directory = os.fspath(directory)
         self._fs: Files = fs or RealFiles()
         self._segment_bytes = segment_bytes
+        self._segment_ms = segment_ms
         self._room_bytes = room_bytes
         self._random_bytes = random_bytes
         self._now_ms = now_ms
+        self._synced = synced
         # Why appends are refused, or None. Only ``reopen`` clears it: after a failed sync the
         # kernel may drop the pages and call the next sync a success.
         self._refusal: JournalError | None = None
@@ -196,8 +203,14 @@ class FileJournal:
             raise self._refusal
 
     def _is_full(self, batch_bytes: int) -> bool:
-        used = self._end.offset
-        return used > HEADER_BYTES and used + batch_bytes > self._segment_bytes
+        segment, used = self._end
+        if used == HEADER_BYTES:
+            return False
+        begun_ms = self._headers[segment].created_ms
+        return (
+            used + batch_bytes > self._segment_bytes
+            or self._now_ms() - begun_ms >= self._segment_ms
+        )
 
     def _roll(self) -> None:
         sealed, full = self._file, self._end
@@ -212,7 +225,9 @@ class FileJournal:
     def _write(self, batch: Sequence[bytes]) -> list[Position]:
         segment, start = self._end
         data, offsets = encode_batch(self._headers[segment], self._epoch, start, batch)
-        _write_or_take_back(self._file, data, start)
+        seconds = _write_or_take_back(self._file, data, start)
+        if self._synced is not None:
+            self._synced(seconds)
         self._end = Position(segment, start + len(data))
         return [Position(segment, offset) for offset in offsets]
 
@@ -336,6 +351,11 @@ class FileJournal:
     def _open_segment(self, number: int) -> File:
         return self._fs.open(segment_path(self._directory, number))
 
+    def sealed(self) -> list[tuple[int, int]]:
+        """See ``Journal.sealed``. The next one is begun in the moment in which one is closed."""
+        headers = self._headers
+        return [(n, headers[n + 1].created_ms) for n in sorted(headers)[:-1]]
+
     # -- snapshots, and forgetting
 
     def write_snapshot(self, at: Position, payloads: Iterable[bytes]) -> None:
@@ -407,13 +427,16 @@ class FileJournal:
         self._lock.close()
 
 
-def _write_or_take_back(file: File, data: bytes, start: int) -> None:
-    """Append ``data`` at ``start``, durably. When that fails, the bytes are taken back if the disk
-    lets us: else a restart would read them from the page cache, perhaps marked as written though
-    they are not, and believe them. Raises ``OSError``."""
+def _write_or_take_back(file: File, data: bytes, start: int) -> float:
+    """Append ``data`` at ``start``, durably; answers the seconds that the sync took. When that
+    fails, the bytes are taken back if the disk lets us: else a restart would read them from the
+    page cache, perhaps marked as written though they are not, and believe them. Raises
+    ``OSError``."""
     try:
         file.write(data)
+        began = time.perf_counter()
         file.sync()
+        return time.perf_counter() - began
     except OSError:
         with suppress(OSError):
             file.truncate(start)

@@ -1,7 +1,7 @@
 """The journal without a disk: the same answers as ``files``, for tests and simulations."""
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from gridd.journal.base import PAYLOAD_BYTES_MAX, START, Damaged, Fenced, Position, WriteFailed
 
@@ -13,6 +13,7 @@ class _Store:
         self.positions: list[Position] = []
         self.payloads: dict[Position, bytes] = {}
         self.ends: dict[int, int] = {}  # of the segments before the last
+        self.sealed_ms: dict[int, int] = {}  # likewise
         self.first = 1
         self.end = Position(1, 0)
         self.epoch = 0
@@ -22,8 +23,15 @@ class _Store:
 class MemoryJournal:
     """``Journal`` over lists. ``crash`` hands the acknowledged records to a successor."""
 
-    def __init__(self, *, segment_bytes: int = 1 << 20, store: _Store | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        segment_bytes: int = 1 << 20,
+        store: _Store | None = None,
+        now_ms: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._segment_bytes = segment_bytes
+        self._now_ms = now_ms
         self._store = store or _Store()
         self._store.epoch += 1
         self.epoch = self._store.epoch
@@ -31,7 +39,9 @@ class MemoryJournal:
 
     def crash(self) -> "MemoryJournal":
         """As after a power cut and a restart: this object is fenced, the new one goes on."""
-        return MemoryJournal(segment_bytes=self._segment_bytes, store=self._store)
+        return MemoryJournal(
+            segment_bytes=self._segment_bytes, store=self._store, now_ms=self._now_ms
+        )
 
     @property
     def end(self) -> Position:
@@ -49,6 +59,7 @@ class MemoryJournal:
         segment, offset = store.end
         if offset and batch and offset + sum(sizes) + len(sizes) > self._segment_bytes:
             store.ends[segment] = offset
+            store.sealed_ms[segment] = self._now_ms()
             segment, offset = segment + 1, 0
         positions = []
         for payload in batch:
@@ -76,6 +87,10 @@ class MemoryJournal:
 
     def read(self, position: Position) -> bytes:
         return self._store.payloads[position]
+
+    def sealed(self) -> list[tuple[int, int]]:
+        store = self._store
+        return [(n, ms) for n, ms in store.sealed_ms.items() if n >= store.first]
 
     def write_snapshot(self, at: Position, payloads: Iterable[bytes]) -> None:
         if at > self._store.end:

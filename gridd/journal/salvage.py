@@ -35,6 +35,9 @@ _MARK_SIGN: Final = b"\xc7\x20\x01"  # what a mark has after its checksum
 _MARK_SIGN_AT: Final = 6
 
 
+_NOTHING: Final = "a record of 0 bytes, which no server writes"
+
+
 class Hole(NamedTuple):
     """Bytes from ``offset`` to ``end`` that are not what was written. ``records``: how many are
     lost in it, ``None`` when that can't be known."""
@@ -57,6 +60,8 @@ def whole_records(
     last = START
     try:
         for position, payload in walk.records():
+            if not payload:
+                raise Broken(position.offset, _NOTHING)
             last = position
             yield position, payload
     except Broken as broken:
@@ -144,7 +149,7 @@ class _Salvage:
         at = start
         while at < end:
             try:
-                payload = read_frame(self._file, at, end)
+                payload = _record_at(self._file, at, end)
             except Broken as broken:
                 after, records = self._after_broken(at, end)
                 yield self._hole(at, after, broken.reason, records)
@@ -180,7 +185,7 @@ class _Salvage:
     def _lead_to(self, at: int, later: int) -> bool:
         while at < later:
             try:
-                at += len(read_frame(self._file, at, later)) + _head_bytes(self._file, at)
+                at += len(_record_at(self._file, at, later)) + _head_bytes(self._file, at)
             except Broken:
                 return False
         return at == later
@@ -189,7 +194,7 @@ class _Salvage:
         if at >= end:
             return at == end
         try:
-            read_frame(self._file, at, end)
+            _record_at(self._file, at, end)
         except Broken:
             return False
         return True
@@ -222,6 +227,15 @@ class _Salvage:
         if self._holes == 1:
             what = self._reason
         return Hole(offset, end, what, records)
+
+
+def _record_at(file: File, offset: int, end: int) -> bytes:
+    """As ``read_frame``. An empty record is one of eight bytes that any damage may leave, and a
+    server writes none: beside damage it is not believed."""
+    payload = read_frame(file, offset, end)
+    if not payload:
+        raise Broken(offset, _NOTHING)
+    return payload
 
 
 def _head_bytes(file: File, offset: int) -> int:

@@ -36,7 +36,7 @@ class Ended:
 
 
 Step = Lines | Ended
-CancelledWas = Literal["cancelled", "unknown", "ended"]
+CancelledWas = Literal["cancelled", "unknown", "ended", "not held"]
 
 
 class Face(Protocol):

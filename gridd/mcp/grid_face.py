@@ -47,7 +47,9 @@ class GridFace:
         cancelled = await self._grid.cancel(queue, job, namespace, _CANCELLED)
         if cancelled.was is None:
             return "unknown"
-        return "ended" if cancelled.was in ("Finished", "Removed") else "cancelled"
+        if cancelled.was in ("Finished", "Removed"):
+            return "ended"
+        return "cancelled" if cancelled.held else "not held"
 
     async def follow(self, queue: str, job: str) -> AsyncGenerator[Step, None]:
         changes = cast("AsyncGenerator[Change, None]", self._grid.watch(queue, job))

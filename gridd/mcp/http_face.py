@@ -55,6 +55,8 @@ class HttpFace:
         words = await self._queue(queue).cancel(job, namespace=namespace)
         if words == "cancelled":
             return "cancelled"
+        if "not held" in words:
+            return "not held"
         return "unknown" if "not found" in words.lower() else "ended"
 
     async def follow(self, queue: str, job: str) -> AsyncGenerator[Step, None]:

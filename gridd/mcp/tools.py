@@ -224,6 +224,7 @@ async def _cancel_job(face: Face, given: a.CancelJob, _: Report | None) -> JsonO
     words = {
         "cancelled": f"Job {job} was cancelled in queue {queue!r}",
         "ended": f"Job {job} had ended already: there was nothing to cancel",
+        "not held": f"That namespace does not hold job {job}: nothing was cancelled",
         "unknown": f"Queue {queue!r} knows no job {job}: there was nothing to cancel",
     }
     return {"success": True, "jobId": job, "queue": queue, "message": words[was]}

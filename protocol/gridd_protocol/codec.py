@@ -1,21 +1,22 @@
 """Frames to messages and back, in both codings, with every bound on what a message may hold.
 
 A frame is a non-empty array of messages. A good frame is decoded in one go. When that fails, it
-is taken apart: one bad or unknown message does not take its neighbours with it. Nothing that a
-peer sends raises here; what was wrong comes back as errors to answer with.
+is taken apart: one bad or unknown message does not take its neighbours with it. A frame with
+``FAULTS_PER_FRAME_MAX`` of them is read no further: its sender is broken, and each fault costs
+more than a good message. Nothing that a peer sends raises here; what was wrong comes back as
+errors to answer with.
 """
 
-import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NoReturn, Protocol, TypeVar, get_args
 
 import msgspec
 
 from gridd_protocol import limits, messages
-from gridd_protocol.canonical import INTEGER_MAX, read_json, without_surrogates
+from gridd_protocol.canonical import INTEGER_MAX, read_json, without_halves
 from gridd_protocol.definitions import is_too_deep
 from gridd_protocol.errors import ErrorCode, ProtocolError, shown
 from gridd_protocol.messages import FromWorker, ToWorker
@@ -29,7 +30,7 @@ M = TypeVar("M")
 class Decoded(Generic[M]):
     """What a frame held: the good messages in order, and an error for each bad one.
 
-    A ``bad-frame`` error stands alone: the frame as a whole could not be read.
+    A ``bad-frame`` error is the last: the frame, or the rest of it, could not be read.
     """
 
     messages: list[M]
@@ -74,17 +75,8 @@ class Codec:
                 return self._one_by_one(side, raw)
             _check_count(len(frame))
         except ProtocolError as error:
-            return Decoded([], [error])
-        good: list[Any] = []
-        errors: list[ProtocolError] = []
-        for message in frame:
-            try:
-                _check(message)
-            except ProtocolError as error:
-                errors.append(error)
-            else:
-                good.append(message)
-        return Decoded(good, errors)
+            return Decoded([], [_without_frames(error)])
+        return _sorted_out(frame, _checked)
 
     def _frame_bytes(self, data: bytes | str) -> bytes:
         if isinstance(data, str) is self.binary:
@@ -101,17 +93,42 @@ class Codec:
 
     def _one_by_one(self, side: "_Side", raw: bytes) -> Decoded[Any]:
         items = self._apart(raw)
-        good: list[Any] = []
-        errors: list[ProtocolError] = []
-        for item in items:
-            try:
-                good.append(side.read_one(item))
-            except ProtocolError as error:
-                errors.append(error)
-        return Decoded(good, errors)
+        _check_count(len(items))  # before each is read: a frame can hold millions of ``{}``
+        return _sorted_out(items, side.read_one)
 
 
 SUBPROTOCOLS = (messages.SUBPROTOCOL_MSGPACK, messages.SUBPROTOCOL_JSON)
+
+
+def _sorted_out(items: Iterable[Any], read: Callable[[Any], Any]) -> Decoded[Any]:
+    """Each item by ``read``, until there are too many faults."""
+    good: list[Any] = []
+    errors: list[ProtocolError] = []
+    for item in items:
+        try:
+            good.append(read(item))
+        except ProtocolError as error:
+            errors.append(_without_frames(error))
+            if len(errors) == limits.FAULTS_PER_FRAME_MAX:
+                errors.append(_too_many_faults())
+                break
+    return Decoded(good, errors)
+
+
+def _without_frames(error: ProtocolError) -> ProtocolError:
+    """What was raised remembers the frames of its calls, and they what was decoded: of 8 MiB that
+    were refused, some 80 would stay, in a cycle, until the collector runs."""
+    error.__context__ = None
+    return error.with_traceback(None)
+
+
+def _too_many_faults() -> ProtocolError:
+    bound = limits.FAULTS_PER_FRAME_MAX
+    return ProtocolError(
+        ErrorCode.BAD_FRAME,
+        f"the frame has {bound} faulty messages; what follows them was not read",
+        limit=bound,
+    )
 
 
 # --- a frame, taken apart ---------------------------------------------------------------
@@ -121,34 +138,45 @@ class _Decoder(Protocol):
     def decode(self, data: bytes, /) -> Any: ...
 
 
+class _Typed(msgspec.Struct):
+    """Of a message that can't be decoded: which one it wants to be. The rest is skipped over."""
+
+    type: msgspec.Raw = msgspec.Raw(b"")
+
+
 class _Side:
     """The decoders of one direction in one coding."""
 
     def __init__(self, form: Any, union: Any) -> None:
         self.frame: _Decoder = form.Decoder(list[union])
         self.one: _Decoder = form.Decoder(union)
+        self.typed: _Decoder = form.Decoder(_Typed)
         self.any: _Decoder = form.Decoder()
         self.types = {type_.__struct_config__.tag for type_ in get_args(union)}
 
-    def read_one(self, item: bytes) -> Any:
+    def read_one(self, item: msgspec.Raw) -> Any:
+        raw = bytes(item)
         try:
-            message = self.one.decode(item)
-        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-            self._explain(item, str(error))
-        _check(message)
-        return message
+            message = self.one.decode(raw)
+        except (UnicodeError, RecursionError):
+            _refuse_message("", "the message can't be decoded")
+        except msgspec.MsgspecError as error:
+            self._explain(raw, str(error))
+        return _checked(message)
 
     def _explain(self, item: bytes, complaint: str) -> NoReturn:
         """Say what is wrong with a message that did not decode."""
         try:
-            value = self.any.decode(item)
-        except (msgspec.MsgspecError, UnicodeError, RecursionError, TypeError):
+            typed = self.typed.decode(item)
+        except msgspec.ValidationError:
+            _refuse_message("", f"the message {self._shown(item)} is not a map")
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
             _refuse_message("", "the message can't be decoded")
-        if not isinstance(value, dict):
-            _refuse_message("", f"the message {shown(value)} is not a map")
-        kind = value.get("type")
+        named = bytes(typed.type)
+        kind = self._short(named)
         if not isinstance(kind, str):
-            _refuse_message("type", f"type is {shown(kind)}: it is not a text")
+            what = self._shown(named) if named else "missing"
+            _refuse_message("type", f"type is {what}: it is not a text")
         if kind not in self.types:
             raise ProtocolError(
                 ErrorCode.UNKNOWN_TYPE, f"type {shown(kind)} is not known here", field="type"
@@ -160,32 +188,45 @@ class _Side:
             field = f"{field}.{missing[1]}"
         _refuse_message(field, f"{field}: {what[:1].lower()}{what[1:]}")
 
+    def _short(self, raw: bytes) -> Any:
+        """The value, unless decoding it for an error sentence would cost more than it is worth."""
+        if len(raw) > _SHORT_BYTES:
+            return None
+        try:
+            return self.any.decode(raw)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError, TypeError):
+            return None
+
+    def _shown(self, raw: bytes) -> str:
+        value = self._short(raw)
+        return f"of {len(raw)} bytes" if value is None else shown(value)
+
 
 _MISSING = re.compile(r"missing required field `(\w+)`")
+_SHORT_BYTES = 2_000
 
 
-def _msgpack_items(raw: bytes) -> list[bytes]:
+def _msgpack_items(raw: bytes) -> list[msgspec.Raw]:
     try:
-        items = _raw_items.decode(raw)
+        return _raw_msgpack.decode(raw)
     except (msgspec.MsgspecError, RecursionError):
         _refuse_frame("the frame is not one MessagePack array of messages")
-    _check_count(len(items))
-    return [bytes(item) for item in items]
 
 
-_raw_items = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_raw_msgpack = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_raw_json = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-def _json_items(raw: bytes) -> list[bytes]:
+def _json_items(raw: bytes) -> list[msgspec.Raw]:
     try:
-        items = read_json(raw)
-    except (ValueError, RecursionError):
-        items = None
-    if not isinstance(items, list):
+        try:
+            return _raw_json.decode(raw)
+        except msgspec.ValidationError:
+            raise
+        except msgspec.DecodeError:
+            return _raw_json.decode(without_halves(raw))
+    except (msgspec.MsgspecError, RecursionError):
         _refuse_frame("the frame is not one JSON array of messages")
-    _check_count(len(items))  # before each is written anew: a frame can hold millions of ``{}``
-    # Half a surrogate pair in a text, as a worker in JavaScript may send, becomes U+FFFD.
-    return [without_surrogates(json.dumps(item, ensure_ascii=False)).encode() for item in items]
 
 
 def _check_count(count: int) -> None:
@@ -197,12 +238,13 @@ def _check_count(count: int) -> None:
 # --- bounds of each message ---------------------------------------------------------------
 
 
-def _check(message: Any) -> None:
-    """Raises ``ProtocolError`` (``bad-message``, for a result ``too-large``) with the field as
-    ``type.member``."""
+def _checked(message: Any) -> Any:
+    """The message. Raises ``ProtocolError`` (``bad-message``, for a result ``too-large``) with the
+    field as ``type.member``."""
     kind = type(message)
     try:
         _CHECKS[kind](message)
+        return message
     except ProtocolError as error:
         tag = kind.__struct_config__.tag
         field = f"{tag}.{error.field}"

@@ -184,6 +184,9 @@ def _depth(value: object) -> int:
 
 
 def _check_files(member: str, files: Mapping[str, Any] | None) -> None:
+    if files and len(files) > limits.FILES_PER_JOB_MAX:
+        bound = limits.FILES_PER_JOB_MAX
+        _refuse(member, None, f"has {len(files)} files; {bound} are allowed", bound)
     for name, reference in files.items() if files else ():
         if reference is None:
             _refuse(f"{member}.{name}", None, "is null, not a reference")

@@ -34,6 +34,7 @@ class ErrorCode(Enum):
     METHOD_NOT_ALLOWED = "method-not-allowed", 405, False
     FOREIGN_ORIGIN = "foreign-origin", 403, False
     QUEUE_FULL = "queue-full", 429, False
+    TOO_MANY = "too-many", 429, False
     UNAVAILABLE = "unavailable", 503, False
     INTERNAL = "internal", 500, False
     # only on sockets

@@ -14,9 +14,11 @@ from gridd.core import events as ev
 from gridd.core import records as r
 from gridd.core.engine import Engine
 from gridd.core.settings import Settings
+from gridd.documents import without_logs
+from gridd.expired import ExpiredJobs
 from gridd.journal.base import Position
 from gridd.journal.files import FileJournal
-from gridd.recovery import place_of, write_snapshot
+from gridd.recovery import place_of, position_of, write_snapshot
 from gridd_protocol import messages as m
 
 QUEUES = ("public", "lab")
@@ -102,6 +104,22 @@ class Scribe:
     def delete(self, queue: str, job: str) -> None:
         self.step(queue, ev.Delete(self.draw(), job, "*"))
 
+    def carry(self, queue: str, job: str) -> None:
+        """As housekeeping does with what lies in an old segment."""
+        known = self.engines[queue].jobs.look(job)
+        if known is None:
+            return
+        submitted = self._read(known.definition_at)
+        assert isinstance(submitted, r.Submitted | r.KeptJob)
+        self.step(queue, ev.Carry(job, submitted.definition))
+        if not known.live:
+            answer = self._read(known.result_at)
+            assert isinstance(answer, r.Finished)
+            self.step(queue, ev.CarryAnswer(without_logs(answer)))
+
+    def _read(self, place: int) -> r.Record:
+        return msgspec.msgpack.decode(self.journal.read(position_of(place)), type=r.Record)
+
     def wait(self, ms: int) -> None:
         self.now += ms
         for name, engine in self.engines.items():
@@ -110,7 +128,7 @@ class Scribe:
                 self.step(name, ev.AlarmRang())
 
     def snapshot(self) -> None:
-        write_snapshot(self.journal, self.engines.values())
+        write_snapshot(self.journal, self.engines.values(), ExpiredJobs())
         self.written.snapshots.append(self.journal.end)
 
     # --- at random ----------------------------------------------------------------------
@@ -142,6 +160,8 @@ class Scribe:
             self.cancel(queue, draw.choice(self.known[queue]))
         elif what < 0.91 and self.known[queue]:
             self.delete(queue, draw.choice(self.known[queue]))
+        elif what < 0.95 and self.known[queue]:
+            self.carry(queue, draw.choice(self.known[queue]))
         else:
             name = draw.choice(["w1", "w2"])
             self.step(queue, ev.WorkerGone(self.peers[queue, name]))

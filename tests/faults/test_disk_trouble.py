@@ -324,6 +324,9 @@ class Client:
     def send(self, frame: bytes, key: str | None = None) -> None:
         self.frames += 1
 
+    def send_log(self, frame: bytes, job: str, step: str) -> None:
+        self.frames += 1
+
     def close(self, code: int, reason: str) -> None:
         self.closed = code
 

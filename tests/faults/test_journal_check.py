@@ -148,8 +148,10 @@ class Truth:
             key = (record.queue, record.job)
             if position > after and position not in self.whole:
                 jobs.discard(key)
-            if isinstance(record, r.Submitted | r.Finished):
-                documents[*key, type(record).__name__] = position
+            if isinstance(record, r.Submitted | r.KeptJob):  # the newest is the one that counts
+                documents[*key, "definition"] = position
+            elif isinstance(record, r.Finished):
+                documents[*key, "outcome"] = position
         for (queue, job, _), position in documents.items():
             if position not in self.whole:
                 jobs.discard((queue, job))

@@ -226,6 +226,31 @@ def test_segments_stay_below_their_limit_and_one_large_batch_has_its_own() -> No
     assert payloads(journal) == [b"x" * size for size in (100, 100, 1000, 10, 10, 300)]
 
 
+def test_a_segment_is_closed_when_it_is_old_and_says_when() -> None:
+    clock = [1_000]
+    disk = FaultyFiles()
+    journal = FileJournal("/d", fs=disk, segment_ms=500, now_ms=lambda: clock[0])
+    journal.append([b"one"], journal.end)
+    clock[0] = 1_499
+    journal.append([b"two"], journal.end)
+    assert journal.end.segment == 1
+    assert journal.sealed() == []
+    clock[0] = 1_500
+    journal.append([b"three"], journal.end)
+    assert journal.end.segment == 2
+    assert journal.sealed() == [(1, 1_500)]
+    clock[0] = 900  # set back: nothing is closed before its time
+    journal.append([b"four"], journal.end)
+    assert journal.end.segment == 2
+    clock[0] = 9_000
+    journal.append([b"five"], journal.end)
+    assert journal.sealed() == [(1, 1_500), (2, 9_000)]
+    journal.close()
+    again = FileJournal("/d", fs=disk, segment_ms=500, now_ms=lambda: clock[0])
+    assert again.sealed() == [(1, 1_500), (2, 9_000)]
+    assert payloads(again) == [b"one", b"two", b"three", b"four", b"five"]
+
+
 @pytest.mark.parametrize("operation", ["write", "sync"])
 def test_a_failed_append_ends_writing_for_good(operation: str) -> None:
     disk = FaultyFiles()

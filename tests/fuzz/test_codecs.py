@@ -136,7 +136,6 @@ def test_a_frame_of_millions_of_messages_is_refused_before_they_are_looked_at(
     def fail(*_: object, **__: object) -> NoReturn:
         pytest.fail("a message was looked at")
 
-    monkeypatch.setattr(module.json, "dumps", fail)
     monkeypatch.setattr(module._Side, "read_one", fail)
     many = 200_000
     packed = b"\xdd" + many.to_bytes(4, "big") + b"\x80" * many

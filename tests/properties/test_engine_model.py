@@ -16,6 +16,7 @@ from gridd.core import effects as fx
 from gridd.core import events as ev
 from gridd.core import records as r
 from gridd.core.engine import Engine
+from gridd.core.sessions import RETURN_PAUSE_MS_MAX
 from gridd.core.settings import Settings
 from gridd_protocol import messages as m
 from tests.simulation.state import durable_state
@@ -89,6 +90,7 @@ class GridMachine(RuleBasedStateMachine):
         self.peers = 0
         self.places = 0
         self.attempts: list[tuple[str, int]] = [("j0", 1)]
+        self.returned: dict[tuple[str, str], int] = {}  # (worker, job) -> given back when
         self.effects: list[fx.Effect] = []
         # A busy grid to begin with; rules drawn at random seldom build one up.
         for name in WORKERS[:2]:
@@ -109,6 +111,11 @@ class GridMachine(RuleBasedStateMachine):
                 if type(effect.record) is r.Leased:
                     self.judge_lease(effect.record)
 
+    def may_be_spared(self, worker: str, job: str) -> bool:
+        """Having given it back, for no longer than the longest pause."""
+        returned = self.returned.get((worker, job))
+        return returned is not None and self.now - returned < RETURN_PAUSE_MS_MAX
+
     def judge_lease(self, record: r.Leased) -> None:
         job, worker = self.jobs[record.job], self.workers[record.worker]
         assert job.state == "Queued"
@@ -117,10 +124,11 @@ class GridMachine(RuleBasedStateMachine):
         assert not worker.draining
         assert len(self.held(record.worker)) < worker.credit
         older = [
-            other
-            for other in self.jobs.values()
+            name
+            for name, other in self.jobs.items()
             if other.state == "Queued" and other.needs == job.needs and other.place < job.place
-        ]
+            and not self.may_be_spared(record.worker, name)
+        ]  # fmt: skip
         assert not older, f"{record.job} was leased before {older}"
         job.state, job.attempt, job.holder = "Running", record.attempt, record.worker
         self.attempts.append((record.job, record.attempt))
@@ -273,6 +281,7 @@ class GridMachine(RuleBasedStateMachine):
             model.end(reason, self.now)
         elif holds and model is not None and kind == "release":
             model.holder = ""
+            self.returned[name, job] = self.now
             if model.namespaces:
                 model.state = "Queued"
             else:
@@ -368,7 +377,13 @@ class GridMachine(RuleBasedStateMachine):
         for name in self.connected():
             worker = self.workers[name]
             has_room = len(self.held(name)) < worker.credit and not worker.draining
-            assert not (waiting and has_room), f"{name} has room and {waiting} wait"
+            session = self.engine.sessions.by_worker[name]
+            wanted = [
+                job
+                for job in waiting
+                if not (session.spared(job, self.now) and self.may_be_spared(name, job))
+            ]
+            assert not (wanted and has_room), f"{name} has room and {wanted} wait"
 
 
 settings.register_profile(

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gridd.core import effects as fx
@@ -50,6 +51,13 @@ class Scene:
     def lease(self) -> None:
         self.says(HOLDER, m.Credit(1))
         self.says(HOLDER, m.Credit(0))
+
+    def outcome(self, earlier: int = 0) -> r.Finished:
+        """The newest of J, if it has one; or one that ended ``earlier``."""
+        found = [e for e in self.records if type(e) is r.Finished and e.job == "J"]
+        made_up = r.Finished("q", "J", self.now, "Success", 1, "w1", "", b"{}", b"")
+        newest = found[-1] if found else made_up
+        return msgspec.structs.replace(newest, time=newest.time - earlier)
 
     def after(self, time: int) -> list[fx.Effect]:
         self.now += time
@@ -210,6 +218,8 @@ INPUTS: dict[str, Callable[[Scene], list[fx.Effect]]] = {
     "drain": lambda s: s.says(HOLDER, m.Drain()),
     "heartbeat": lambda s: s.says(HOLDER, m.Heartbeat()),
     "carry": lambda s: s.step(ev.Carry("J", b"{}")),
+    "carry the answer": lambda s: s.step(ev.CarryAnswer(s.outcome())),
+    "carry an older answer": lambda s: s.step(ev.CarryAnswer(s.outcome(earlier=1))),
     "worker gone": lambda s: s.step(ev.WorkerGone(HOLDER)),
     "other worker gone": lambda s: s.step(ev.WorkerGone(OTHER)),
     "alarm too early": lambda s: s.after(2_000),

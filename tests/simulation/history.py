@@ -49,7 +49,8 @@ class History:
             self._take(_read_record(payload), position)
 
     def _take(self, record: r.Record, position: Position) -> None:
-        if type(record) is not r.KeptJob:  # the time in it is the job's
+        carried = type(record) is r.KeptJob or (type(record) is r.Finished and record.carried)
+        if not carried:  # the time in it is the job's
             require(
                 record.time >= self._newest_ms,
                 f"a record of {record.time} ms follows one of {self._newest_ms} ms",

@@ -9,16 +9,19 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
+import msgspec
 import pytest
 
 import gridd.recovery
+import gridd.segments
 from gridd.clock import Clock
 from gridd.committer import Committer
 from gridd.core import effects as fx
 from gridd.core import engine as engine_module
 from gridd.core import records as r
 from gridd.core.engine import Engine
-from gridd.core.jobs import Job, Jobs
+from gridd.core.job import Job
+from gridd.core.jobs import Jobs
 from gridd.core.lines import Lines
 from gridd.core.logs import LogBuffer
 from gridd.core.sessions import Session
@@ -30,7 +33,7 @@ from gridd.journal import snapshots as snapshots_module
 from gridd.journal.base import Position
 from gridd.journal.files import FileJournal
 from gridd.journal.fs import File
-from gridd.upkeep import Upkeep
+from gridd.segments import Needed, Segments
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -294,15 +297,19 @@ def rely_on_the_lock_alone(patch: pytest.MonkeyPatch) -> None:
 
 def carry_nothing_on(patch: pytest.MonkeyPatch) -> None:
     """Segments go although they hold the only copy of a definition."""
-    original = Upkeep._references
+    original = Segments._look
 
-    async def references(self: Upkeep) -> object:
-        found = await original(self)
-        if not found.answers:
-            found.segment += 1
-        return found
+    async def look(self: Segments) -> Needed:
+        needed = await original(self)
+        return Needed(max(needed.oldest, self._first_kept()))
 
-    patch.setattr(Upkeep, "_references", references)
+    patch.setattr(Segments, "_look", look)
+
+
+def carry_an_outcome_without_its_result(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(
+        gridd.segments, "without_logs", lambda record: msgspec.structs.replace(record, result=b"")
+    )
 
 
 def apply_nothing_after_the_snapshot(patch: pytest.MonkeyPatch) -> None:

@@ -151,6 +151,7 @@ class Life:
             DIRECTORY,
             fs=self.files,
             segment_bytes=world.segment_bytes,
+            segment_ms=max(world.settings.log_retention_ms // 7, 1_000),
             room_bytes=100,
             random_bytes=world.ids.randbytes,
             now_ms=world.wall_ms,

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import gridd.core.archive
-import gridd.core.walk
 import gridd.daemon
 import gridd.journal.readers
 import gridd.recovery
+import gridd.segments
 import gridd.trouble
 import gridd.upkeep
 from tests.simulation.disk import Died
@@ -88,11 +88,13 @@ def simulated(world: World, small: Small) -> Iterator[None]:
                 SNAPSHOT_RECORDS=small.snapshot_records,
                 RECENT_MS=small.recent_ms,
                 SLICE=3,
-                CARRIED_AT_ONCE=2,
+                TIDY_S=7.0,
+            ),
+            patch.multiple(
+                gridd.segments, LOOKED_AT_ONCE=3, FOUND_MAX=3, CARRIED_AT_ONCE=2, CARRIED_BYTES=99
             ),
             patch.multiple(gridd.recovery, gc=collector, RECENT_MS=small.recent_ms),
-            patch.object(gridd.core.archive, "SHARDS", 4),
-            patch.object(gridd.core.walk, "SHARDS", 4),
+            patch.multiple(gridd.core.archive, SHARDS=4, SPLIT_AT=3),
             patch.object(gridd.daemon, "gc", collector),
             patch.object(gridd.trouble, "monotonic", lambda: world.now / 1000),
             patch.object(

@@ -30,6 +30,7 @@ FOUND_WITHIN: list[tuple[Plant, int]] = [
     (planted.let_a_walk_see_later_changes, 250),
     (planted.forget_a_segment_too_many, 30),
     (planted.carry_nothing_on, 20),
+    (planted.carry_an_outcome_without_its_result, 20),
     (planted.apply_nothing_after_the_snapshot, 10),
     (planted.skip_the_sync, 10),
     (planted.skip_the_sync_of_a_snapshot, 20),

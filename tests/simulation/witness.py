@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from gridd.core import effects as fx
 from gridd.core import records as r
-from gridd.core.jobs import Job
+from gridd.core.job import Job
+from gridd.core.sessions import RETURN_PAUSE_MS_MAX
 from gridd_protocol import messages as m
 
 ANSWERS = ("Success", "Error", "TimedOut")
@@ -44,6 +46,12 @@ class Entry:
     attempt: int = 0
     losses: int = 0
     namespaces: set[str] = field(default_factory=set)
+    outcome: r.Finished | None = None
+    returned: dict[str, int] = field(default_factory=dict)  # by whom, and when last
+
+    def spared(self, worker: str, now: int) -> bool:
+        """Whether it may be that ``worker`` is not offered it."""
+        return now - self.returned.get(worker, -RETURN_PAUSE_MS_MAX) < RETURN_PAUSE_MS_MAX
 
 
 class Ledger:
@@ -123,8 +131,11 @@ class Ledger:
             f"attempt {record.attempt} of {job} was leased twice",
         )
         line = self._line(entry)
-        oldest = min(line, key=line.__getitem__)
-        require(oldest == job, f"{job} was leased before {oldest}, which is older and equal")
+        wanted = [name for name in line if not self.jobs[name].spared(record.worker, record.time)]
+        oldest = min(wanted, key=line.__getitem__, default=job)
+        require(
+            line[oldest] >= line[job], f"{job} was leased before {oldest}, which is older and equal"
+        )
         del line[job]
         entry.state, entry.worker, entry.attempt = "Running", record.worker, record.attempt
         self._check_room(record.worker, entry.needs)
@@ -148,6 +159,8 @@ class Ledger:
             entry.state == "Running" and entry.attempt == record.attempt,
             f"{record.job} was requeued from attempt {record.attempt}, it is {entry}",
         )
+        if not record.lost:
+            entry.returned[entry.worker] = record.time
         entry.state, entry.worker = "Queued", ""
         entry.losses += record.lost
         require(entry.losses < self.attempts_max, f"{record.job} was not given up in time")
@@ -155,6 +168,14 @@ class Ledger:
 
     def _finished(self, record: r.Finished) -> None:
         job, entry = record.job, self.jobs[record.job]
+        if record.carried:
+            require(
+                entry.outcome is not None
+                and record == structs.replace(entry.outcome, logs=b"", carried=True),
+                f"{job} was carried on as {record}, it ended as {entry.outcome}",
+            )
+            return
+        entry.outcome = record
         if record.reason in ANSWERS:
             self._check_answer(record, entry)
         else:
@@ -227,7 +248,7 @@ class Witness:
             self._read += 1
 
     def _durable(self, record: r.Record) -> None:
-        if type(record) is r.Finished:
+        if type(record) is r.Finished and not record.carried:
             self.promised.discard(record.job)
             self.lines.pop((record.job, "build"), None)
             self.lines.pop((record.job, "run"), None)

@@ -193,7 +193,8 @@ class World:
         return self.disk.failures > 0 or server.damage_reports > 0 or self.disk.rotten is not None
 
     def watch_for_idleness(self, engine: Engine) -> None:
-        """Nobody who could take a waiting job is left without one, but for a reservation."""
+        """Nobody who could take a waiting job is left without one, but for a reservation, and for
+        what it has just given back."""
         for session in engine.sessions.ready.values():
             promised = engine.jobs.by_id.get(session.reserved_for or "")
             last = promised.sequence if promised and promised.state == "Queued" else None
@@ -201,7 +202,8 @@ class World:
                 require(
                     (last is not None and sequence > last)
                     or not session.could(needs)
-                    or not session.fits(needs),
+                    or not session.fits(needs)
+                    or session.spared(job, engine._now),
                     f"{session.worker} is ready and {job} waits",
                 )
 
@@ -209,8 +211,11 @@ class World:
         """Nothing grows but with what it is for."""
         live, workers = engine.jobs.live, len(self.resources)
         require(len(engine.logs) <= live, f"{len(engine.logs)} logs of {live} live jobs")
-        alarms = workers + len(self.catalogue) + 1
-        require(len(engine.alarms._heap) <= alarms, f"{len(engine.alarms._heap)} alarms are set")
+        spared = sum(kind == "returned" for _, kind, _ in engine.alarms._heap)
+        # Of one job and worker: the pauses double, and each is remembered for as long again.
+        require(spared <= 8 * workers * len(self.catalogue), f"{spared} pauses are remembered")
+        alarms = len(engine.alarms._heap) - spared
+        require(alarms <= workers + len(self.catalogue) + 1, f"{alarms} alarms are set")
         require(len(engine._evictions) <= live, f"{len(engine._evictions)} evictions")
         asked = ASKED_MAX * len(self.clients)
         require(len(life.daemon._replies) <= asked, f"{len(life.daemon._replies)} wait for replies")
@@ -398,6 +403,7 @@ def _settings(chance: random.Random) -> Settings:
         live_jobs_max=chance.choice((6, 1_000)),
         retention_ms=chance.choice((5_000, 30_000, 28 * DAY_MS)),
         expire_batch=chance.choice((1, 2, 1_000)),
+        log_retention_ms=chance.choice((3_000, 15_000, 28 * DAY_MS)),
     )
 
 
@@ -435,6 +441,8 @@ def _tell(event: ev.Event) -> str:
         return f"{name} {event.job} in {event.namespace} (ask {event.ref})"
     if type(event) is ev.Carry:
         return f"Carry {event.job}"
+    if type(event) is ev.CarryAnswer:
+        return f"CarryAnswer {event.answer.job}"
     if type(event) is ev.WorkerSaid:
         message = event.message
         about = f"{getattr(message, 'job', '')} {getattr(message, 'attempt', '')}".strip()

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from gridd.arguments import build_parser
 from gridd.blobs.bucket import Bucket, S3Options
-from gridd.cli import _parser
-from gridd.config import Config, duration_ms, environment_name, is_loopback, option_name, settings
+from gridd.config import Config, environment_name, option_name, settings
+from gridd.config_values import duration_ms, is_loopback
 from gridd.errors import ConfigError
 from gridd_protocol import limits
 
@@ -24,8 +25,13 @@ EXAMPLES = {
     "s3_link_ms": ("5m", 300_000),
     "journal": ("/srv/journal", Path("/srv/journal")),
     "retention_ms": ("1h30m", 5_400_000),
+    "log_retention_ms": ("3d", 259_200_000),
+    "connections_per_address": ("0", 0),
     "log_level": ("DEBUG", "debug"),
     "log_format": ("json", "json"),
+    "webhooks": ("ANY", "any"),
+    "metrics": ("ALL", "all"),
+    "metrics_queues": ("on", True),
     "allow_origin": (
         "https://A.example, http://b.example:81",
         ("https://a.example", "http://b.example:81"),
@@ -57,6 +63,12 @@ def test_defaults_are_safe_to_run():
     assert config.heartbeat_ms == limits.HEARTBEAT_MS
 
 
+def test_strangers_webhooks_go_to_public_addresses_unless_the_operator_says_otherwise():
+    assert Config.load({}, {}).webhook_policy == "public"
+    assert Config.load({}, {}, open_to_all=False).webhook_policy == "any"
+    assert Config.load({"webhooks": "off"}, {}, open_to_all=False).webhook_policy == "off"
+
+
 def test_a_short_lease_asks_workers_to_speak_more_often():
     assert Config.load({"lease_ms": "3s"}, {}).heartbeat_ms == 500
     assert Config.load({"lease_ms": "1h"}, {}).heartbeat_ms == limits.HEARTBEAT_MS
@@ -79,6 +91,26 @@ def test_option_goes_over_environment_over_file_over_default(name, tmp_path):
     file.write_text(f"{option_name(setting)} = 'no such:// thing'\n")
     assert getattr(Config.load(wrong, {variable: text}), name) == value
     assert getattr(Config.load({name: text}, {variable: "no such:// thing"}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [((), False), (("--metrics-queues",), True), (("--metrics-queues", "off"), False),
+     (("--metrics-queues=on",), True)],
+)  # fmt: skip
+def test_a_switch_may_stand_alone(line, value):
+    args = vars(build_parser().parse_args(["serve", *line, "--port", "1"]))
+    assert Config.load(args, {}).metrics_queues is value
+
+
+def test_a_file_may_say_true_and_false(tmp_path):
+    file = tmp_path / "gridd.toml"
+    file.write_text("metrics-queues = true\n")
+    assert Config.load({"config": str(file)}, {}).metrics_queues is True
+    assert (
+        Config.load({"config": str(file)}, {"GRIDD_METRICS_QUEUES": "false"}).metrics_queues
+        is False
+    )
 
 
 def test_an_empty_variable_is_not_given():
@@ -184,6 +216,9 @@ def test_up_is_closed_to_other_sites():
         ("allow_origin", "https://x:99999"),
         ("allow_origin", "null"),
         ("log_format", "xml"),
+        ("metrics", "some"),
+        ("metrics_queues", "maybe"),
+        ("webhooks", "some"),
         ("lease_ms", "1999ms"),
     ],
 )
@@ -237,7 +272,7 @@ def test_not_loopback(host):
 def test_help_shows_every_setting_that_is_not_hidden(command, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "500")
     with pytest.raises(SystemExit):
-        _parser().parse_args([command, "--help"])
+        build_parser().parse_args([command, "--help"])
     text = capsys.readouterr().out
     for setting in settings():
         assert (f"--{option_name(setting)} " in text) == (not setting.metadata["hidden"])

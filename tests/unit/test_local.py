@@ -20,14 +20,15 @@ URL = "http://127.0.0.1:1"
 def test_the_worker_is_a_command():
     line = worker_command(CONFIG, LocalOptions(None, "2"), "process", URL)
     assert line[:5] == (sys.executable, "-m", "gridd_worker.cli", "run", "--mode")
-    assert line[-1] == "local"
-    given = dict(zip(line[4:-1:2], line[5:-1:2], strict=True))
+    assert line[-2:] == ("--plain", "local")
+    given = dict(zip(line[4:-2:2], line[5:-2:2], strict=True))
     assert given == {
         "--mode": "local",
         "--api-address": URL,
         "--data-directory": "/d/worker",
         "--runtime": "process",
         "--drain": local.DRAIN,
+        "--log-format": "text",
         "--cpus": "2",
     }
 

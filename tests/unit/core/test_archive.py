@@ -4,7 +4,7 @@ import pytest
 
 from gridd.core import effects as fx
 from gridd.core.archive import Archive, id_of, key_of, pack, places_of, time_of, unpack
-from gridd.core.jobs import Job
+from gridd.core.job import Job
 from gridd_protocol import messages as m
 from tests.unit.core.driver import Driver
 
@@ -46,7 +46,23 @@ def test_an_entry_says_what_the_job_said(members):
 def test_time_and_places_are_read_without_the_rest():
     entry = pack(ended())
     assert time_of(entry) == 5_000
-    assert places_of(entry) == (1_000, (3 << 40) + 99, (4 << 40) + 1)
+    assert places_of(entry) == ((3 << 40) + 99, (4 << 40) + 1)
+
+
+def test_a_job_that_was_carried_on_is_as_old_as_before():
+    archive = Archive()
+    for n in range(3):
+        archive.put(f"{n:064x}", pack(ended(f"{n:064x}", time=n)))
+    archive.move(f"{0:064x}", definition_at=77)
+    archive.move(f"{0:064x}", result_at=88)
+    archive.move(f"{1:064x}", result_at=99)
+    assert places_of(archive.get(f"{0:064x}")) == (77, 88)
+    assert places_of(archive.get(f"{1:064x}")) == ((3 << 40) + 99, 99)
+    assert archive.oldest() == (f"{0:064x}", 0)
+    assert len(archive) == 3
+    back = Job("j")
+    unpack(archive.get(f"{0:064x}"), back)
+    assert (back.worker, back.namespaces, back.attempt) == ("wörker", ("_", "ä b"), 3)
 
 
 @pytest.mark.parametrize("name", ["ab" * 32, "J", "", "g" * 64, "ü"])

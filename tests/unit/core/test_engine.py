@@ -109,6 +109,7 @@ def test_releases_are_not_held_against_a_job() -> None:
     d.hello("w", credit=1)
     for n in range(1, 20):
         d.said("w", m.Release("j", n))
+        d.wait(60_000, beating=("w",))
     assert d.shown("j") == "Running w #20"
 
 

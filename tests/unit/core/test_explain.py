@@ -48,7 +48,16 @@ def test_there_is_no_worker(d: Driver) -> None:
         ({"memory": 2 << 30}, {"memory": 1 << 30}, "has 1 GiB of memory; 2 GiB are asked for"),
         ({"max_duration": 600_000}, {}, "allows 5m a run; 10m are asked for"),
         ({"tags": ("fast", "near")}, {"tags": ("near",)}, "lacks the tags fast"),
-        ({"kind": "process"}, {}, "runs no process jobs, only container"),
+        (
+            {"kind": "process"},
+            {},
+            "runs container jobs only, and this job names no image and no build",
+        ),
+        (
+            {"kind": "container"},
+            {"runs": ("process",)},
+            "runs process jobs only, and this job names an image",
+        ),
     ],
 )
 def test_the_worker_never_has_enough(
@@ -95,6 +104,15 @@ def test_the_worker_is_about_to_leave(d: Driver) -> None:
     d.said("w", m.Drain())
     d.submit("a")
     assert only(d, "a").why_not == ("takes nothing new: it is about to leave",)
+
+
+def test_the_worker_gave_it_back(d: Driver) -> None:
+    d.hello("w", credit=1)
+    d.submit("a")
+    d.said("w", m.Release("a", 1))
+    d.submit("b")  # it is offered others
+    d.finish("w", "b")
+    assert only(d, "a").why_not == ("gave it back, and is offered it again in a while",)
 
 
 def test_the_worker_is_kept_free_for_an_older_job(d: Driver) -> None:

@@ -21,15 +21,31 @@ def texts(buffer: LogBuffer) -> list[str]:
     return [line.text for line in buffer.lines]
 
 
-def test_at_the_bound_of_lines_the_oldest_go_and_are_counted(
+def test_at_the_bound_of_lines_head_and_tail_stay_and_the_rest_is_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(logs, "LOG_LINES_PER_JOB_MAX", 10)
+    monkeypatch.setattr(logs, "LOG_LINES_PER_JOB_MAX", 20)
     buffer = LogBuffer()
-    buffer.extend(lines(0, 8))
-    buffer.extend(lines(8, 8))
-    assert (buffer.first, buffer.next, buffer.dropped) == (6, 16, 6)
-    assert texts(buffer)[0] == "line 6\n"
+    buffer.extend(lines(0, 20))
+    assert (buffer.head, buffer.first, buffer.dropped) == ([], 0, 0)
+    for n in range(20, 40, 5):
+        buffer.extend(lines(n, 5))
+        assert len(buffer.head) + len(buffer.lines) == 20
+    assert buffer.head == lines(0, 40)[:2]
+    assert (buffer.first, buffer.next, buffer.dropped) == (22, 40, 20)
+    assert texts(buffer)[0] == "line 22\n"
+
+
+def test_the_head_has_its_share_of_the_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "LOG_BYTES_PER_JOB_MAX", 1_000)
+    buffer = LogBuffer()
+    for n in range(60):
+        buffer.extend([LogLine("x" * 30, n)])
+        assert buffer.bytes <= 1_000
+        assert buffer.bytes == 30 * (len(buffer.head) + len(buffer.lines))
+    assert [line.time for line in buffer.head] == [0, 1, 2]
+    assert buffer.lines[-1].time == 59
+    assert buffer.dropped == 60 - 33
 
 
 def test_at_the_bound_of_bytes_the_oldest_go(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,14 +138,38 @@ def test_a_new_attempt_begins_at_cursor_0_and_its_indices_go_on() -> None:
     assert (first, len(new)) == (5, 2)
 
 
-def test_since_answers_from_the_oldest_line_still_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "LOG_LINES_PER_JOB_MAX", 4)
-    buffer = LogBuffer()
-    buffer.extend(lines(0, 10))
-    assert buffer.since(0) == (6, lines(0, 10)[6:])
-    assert buffer.since(8) == (8, lines(0, 10)[8:])
-    assert buffer.since(10) == (10, [])
-    assert buffer.since(99) == (99, [])
+def test_since_answers_head_then_marker_and_tail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read on with ``next`` until there are no more: nothing twice, and the gap is told once."""
+    monkeypatch.setattr(logs, "LOG_LINES_PER_JOB_MAX", 20)
+    buffer = LogBuffer(first=100)
+    said = lines(0, 50)
+    buffer.extend(said)
+    assert buffer.since(0) == (100, said[:2], 102, True)
+    assert buffer.since(101) == (101, said[1:2], 102, True)
+    first, tail, after, more = buffer.since(102)
+    assert (first, after, more) == (131, 150, False)
+    assert tail[0].text.startswith("… 30 lines dropped here")
+    assert (tail[0].stderr, tail[1:]) == (True, said[32:])
+    assert buffer.since(131) == (first, tail, after, more)
+    assert buffer.since(132) == (132, said[32:], 150, False)
+    assert buffer.since(150) == (150, [], 150, False)
+    assert buffer.since(999) == (999, [], 150, False)
+
+
+def test_a_stored_runaway_log_is_told_with_head_marker_and_tail(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(logs, "LOG_LINES_PER_JOB_MAX", 20)
+    log = JobLog()
+    log.add("Running", 0, lines(0, 50))
+    stored = msgspec.json.decode(log.stored(), type=StoredLogs)
+    told = [line.text for line in stored.told("run")]
+    assert told[:2] == ["line 0\n", "line 1\n"]
+    assert told[2].startswith("… 30 lines dropped here")
+    assert told[3:] == [f"line {n}\n" for n in range(32, 50)]
+    assert stored.told("build") == []
+    assert stored.since("run", 0) == log.run.since(0)
+    assert stored.since("run", 2) == log.run.since(2)
 
 
 def test_what_is_stored_reads_back_with_its_counts(monkeypatch: pytest.MonkeyPatch) -> None:

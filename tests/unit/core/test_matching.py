@@ -2,7 +2,9 @@
 
 import pytest
 
+from gridd.core import records as r
 from gridd.core.matching import PATIENCE_MS
+from gridd.core.sessions import RETURN_PAUSE_MS, RETURN_PAUSE_MS_MAX, RETURNED_MAX
 from gridd_protocol import messages as m
 from tests.unit.core.driver import Driver
 
@@ -167,7 +169,9 @@ def test_an_older_job_may_still_go_to_a_worker_that_is_kept_free() -> None:
     d.submit("young")
     assert d.pushed() == []
     d.said("w", m.Release("old", 1))
-    assert d.pushed() == [("w", "old", 2)]
+    d.wait(RETURN_PAUSE_MS, beating=("w",))
+    assert d.engine.sessions.by_worker["w"].holds("old", 2)
+    assert d.shown("young") == "Queued #0"
 
 
 def test_the_older_of_two_big_jobs_keeps_its_promise() -> None:
@@ -266,3 +270,96 @@ def test_a_job_that_nobody_can_run_holds_up_nobody() -> None:
     d.wait(PATIENCE_MS * 10, beating=("w",))
     d.submit("small")
     assert d.pushed() == [("w", "small", 1)]
+
+
+# --- jobs that are given back -----------------------------------------------------------------
+
+
+def give_back(d: Driver, worker: str, job: str) -> None:
+    d.said(worker, m.Release(job, d.job(job).attempt))
+
+
+def until_leased(d: Driver, job: str, *beating: str) -> int:
+    """How long (ms) the job waited from now."""
+    began = d.now
+    while d.job(job).state == "Queued":
+        assert d.now - began < 10 * RETURN_PAUSE_MS_MAX, "never offered again"
+        d.wait(1_000, beating=beating)
+    lease = [record for record in d.records if type(record) is r.Leased and record.job == job][-1]
+    return lease.time - began
+
+
+def test_a_job_that_is_given_back_again_and_again_is_offered_ever_more_rarely() -> None:
+    """A worker that released and kept its credit was pushed the same job without bound."""
+    d = Driver()
+    d.hello("w", credit=1)
+    d.submit("j")
+    waited = []
+    for _ in range(9):
+        give_back(d, "w", "j")
+        assert d.pushed() == []
+        waited.append(until_leased(d, "j", "w"))
+    assert waited == [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000, 60_000]
+    d.wait(2 * RETURN_PAUSE_MS_MAX, beating=("w",))  # it keeps the job: that is forgotten
+    assert d.engine.sessions.by_worker["w"].returned == {}
+    give_back(d, "w", "j")
+    assert until_leased(d, "j", "w") == RETURN_PAUSE_MS
+
+
+def test_others_take_at_once_what_a_worker_gave_back_and_it_takes_others() -> None:
+    d = Driver()
+    d.hello("w", credit=1)
+    for name in ("j0", "j1", "j2"):
+        d.submit(name)
+    give_back(d, "w", "j0")
+    assert d.pushed() == [("w", "j1", 1)], "the jobs behind it were held up"
+    assert d.engine.jobs.lines.ahead_of(d.job("j2").sequence) == 1
+    d.hello("v", credit=9, cpus=9.0)
+    assert d.pushed() == [("v", "j0", 2), ("v", "j2", 1)], "older first, as before"
+
+
+def test_whoever_lowered_its_credit_is_not_held_off() -> None:
+    d = Driver()
+    d.hello("w", credit=1)
+    d.submit("j")
+    d.said("w", m.Credit(0))
+    give_back(d, "w", "j")
+    d.said("w", m.Credit(1))
+    assert d.pushed() == [("w", "j", 2)]
+
+
+def test_a_worker_that_gave_back_very_many_is_offered_nothing_for_a_while() -> None:
+    d = Driver()
+    d.hello("w", credit=1)
+    for n in range(RETURNED_MAX + 5):
+        d.submit(f"j{n}")
+    for n in range(RETURNED_MAX):
+        assert d.shown(f"j{n}") == "Running w #1"
+        give_back(d, "w", f"j{n}")
+    assert d.pushed() == []
+    assert not [job for job in d.engine.jobs.by_id.values() if job.state == "Running"]
+    d.wait(RETURN_PAUSE_MS, beating=("w",))
+    assert d.engine.jobs.running == 0
+    d.wait(RETURN_PAUSE_MS_MAX, beating=("w",))  # forgotten, one by one
+    assert d.engine.jobs.running == 1
+
+
+@pytest.mark.parametrize("how", ["cancel", "gone", "submitted again"])
+def test_what_was_given_back_may_end_meanwhile(how: str) -> None:
+    d = Driver()
+    d.hello("w", credit=1)
+    d.submit("j")
+    give_back(d, "w", "j")
+    if how == "gone":
+        d.gone("w")
+        d.hello("w", credit=1)
+        assert d.pushed() == [("w", "j", 2)]
+        return
+    d.cancel("j")
+    if how == "submitted again":
+        d.submit("j")
+        assert until_leased(d, "j", "w") == RETURN_PAUSE_MS
+        return
+    d.wait(RETURN_PAUSE_MS, beating=("w",))
+    assert d.engine.sessions.by_worker["w"].returned == {}
+    assert d.engine.jobs.lines.waiting == 0

@@ -172,3 +172,14 @@ def test_an_answer_is_given_to_whoever_asks_however_many_hold_it() -> None:
     assert type(outcome) is fx.Accepted
     assert outcome.view.finished_reason == "Success"
     assert len(outcome.view.namespaces) == NAMESPACES_PER_JOB_MAX
+
+
+def test_a_namespace_that_does_not_hold_a_job_lets_go_of_nothing() -> None:
+    d = Driver()
+    d.submit("j", "a")
+    assert d.cancel("j", "b") == fx.Cancelled("Queued", ended=False, held=False)
+    assert d.cancel("j") == fx.Cancelled("Queued", ended=False, held=False)
+    assert d.shown("j") == "Queued #0"
+    assert d.cancel("j", "a") == fx.Cancelled("Queued", ended=True)
+    d.submit("j", "a")
+    assert d.cancel("j", "*") == fx.Cancelled("Queued", ended=True)

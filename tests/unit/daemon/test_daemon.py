@@ -13,6 +13,7 @@ from gridd.journal.base import Fenced
 from gridd.journal.memory import MemoryJournal
 from gridd_protocol import messages as m
 from gridd_protocol.errors import ErrorCode, ProtocolError
+from gridd_protocol.limits import OUTBOX_BYTES_MAX
 
 
 class RecordingWorker:
@@ -33,6 +34,9 @@ class RecordingClient:
 
     def send(self, frame: bytes, key: str | None = None) -> None:
         self.frames.append(json.loads(frame[frame.index(b"{") :]))
+
+    def send_log(self, frame: bytes, job: str, step: str) -> None:
+        self.send(frame)
 
     def close(self, code: int, reason: str) -> None:
         self.frames.append({"type": "closed", "code": code})
@@ -188,6 +192,20 @@ async def test_a_queue_that_everybody_left_is_forgotten(world):
     assert "brief" in world.daemon._rooms
     world.daemon.leave_client("brief", 99)
     assert world.daemon._rooms == {}
+
+
+async def test_a_queue_of_jobs_with_long_tags_can_still_be_joined(world):
+    """A full state that does not pass through an outbox would cost each client its connection."""
+    for number in range(12):
+        definition = {"image": "a", "command": str(number), "tags": ["t" * 400_000]}
+        await world.daemon.submit("q", json.dumps({"definition": definition}).encode())
+    small = await world.submit("small")
+    client = RecordingClient()
+    world.daemon.join_client("q", 99, client)
+    jobs = client.frames[1]["payload"]["state"]["jobs"]
+    assert small in jobs
+    assert len(jobs) > 5
+    assert len(json.dumps(client.frames)) < OUTBOX_BYTES_MAX
 
 
 async def test_a_client_sees_the_queue_and_then_each_state_in_order(world):

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 from gridd.config import Config
 from gridd.core.events import AlarmRang, WorkerSaid
@@ -50,7 +51,8 @@ async def finished_job(daemon: Daemon) -> str:
     return job
 
 
-async def test_an_expired_job_is_remembered_also_after_a_crash() -> None:
+@pytest.mark.parametrize("clean", [False, True], ids=["crash", "clean stop"])
+async def test_an_expired_job_is_remembered_also_after_a_restart(clean: bool) -> None:
     journal, clock = MemoryJournal(), HandClock(1_000_000)
     daemon = opened(journal, clock)
     job = await finished_job(daemon)
@@ -60,11 +62,16 @@ async def test_an_expired_job_is_remembered_also_after_a_crash() -> None:
     assert await daemon.job("q", job) is None
     expired_ms = 1_001_000
     assert await daemon.expired("q", job) == expired_ms
-    await daemon._committer.close()  # it crashes: no goodbye, no snapshot
+    if clean:
+        await daemon.close()  # keeps a snapshot, and nothing before it is read again
+        assert journal.read_snapshot() is not None
+    else:
+        await daemon._committer.close()  # no goodbye, no snapshot
     again = opened(journal, clock)
     assert await again.expired("q", job) == await again.expired(None, job) == expired_ms
     assert await again.expired("other", job) is None
-    await daemon.close()
+    if not clean:
+        await daemon.close()
     await again.close()
 
 

@@ -5,21 +5,26 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from gridd import upkeep as module
 from gridd.committer import Committer
-from gridd.core.events import WorkerSaid
+from gridd.core.events import CarryAnswer, WorkerSaid
+from gridd.core.records import Record
 from gridd.core.settings import Settings
 from gridd.daemon import Daemon
 from gridd.edge.client_frames import JsonFrames
 from gridd.journal.base import JournalError
 from gridd.journal.files import FileJournal
+from gridd.recovery import position_of
 from gridd.upkeep import Upkeep
 from gridd_protocol import messages as m
 
-RETENTION_MS = 1_000_000
+RETENTION_MS = 4_000_000
+LOGS_MS = 1_000_000
 DAY = 86_400_000
+SEGMENT_MS = 1_000_000
 
 
 class Worker:
@@ -54,8 +59,10 @@ class World:
         self.open()
 
     def open(self) -> None:
-        self.journal = FileJournal(self.directory, segment_bytes=20_000)
-        settings = Settings(retention_ms=RETENTION_MS, lease_ms=10 * DAY)
+        self.journal = FileJournal(
+            self.directory, segment_bytes=20_000, segment_ms=SEGMENT_MS, now_ms=self.clock.now_ms
+        )
+        settings = Settings(retention_ms=RETENTION_MS, log_retention_ms=LOGS_MS, lease_ms=10 * DAY)
         self.daemon = Daemon(self.journal, JsonFrames(), settings, lambda _: self.clock)  # type: ignore[arg-type, return-value]
         self.daemon.start()
         daemon: Any = self.daemon
@@ -64,9 +71,9 @@ class World:
             daemon._committer,
             lambda: {queue: room.engine for queue, room in daemon._rooms.items()},
             daemon.step,
-            daemon._definition_at,
+            daemon._expired.records,
             self.clock.now_ms,
-            RETENTION_MS,
+            LOGS_MS,
         )
         self.worker, self.peer = Worker(), self.daemon.new_ref()
         self.daemon.join_worker("q", self.peer, self.worker)
@@ -100,6 +107,9 @@ class World:
         self.daemon.step("q2", WorkerSaid(peer, hello))
         while (await self.daemon.counts("q2"))["Queued"] or worker.pushed:
             for push in worker.pushed:
+                line = m.LogLine(f"of {push.job}", 5)
+                said = m.Log(push.job, push.attempt, "Running", 0, [line])
+                self.daemon.step("q2", WorkerSaid(peer, said))
                 done = m.Finished(push.job, push.attempt, "Success", '{"StatusCode":0}')
                 self.daemon.step("q2", WorkerSaid(peer, done))
             worker.pushed.clear()
@@ -175,14 +185,14 @@ async def test_segments_go_when_their_answers_have_expired_and_waiting_jobs_are_
     gone = await world.answer(150)
     assert len(world.segments()) > 3, "the test needs several segments"
     await world.upkeep.snapshot()
-    await world.upkeep.drop_segments()
+    await world.upkeep.segments.drop()
     assert world.segments()[0] == 1, "segments with answers that are still kept were dropped"
     await world.pass_time(RETENTION_MS + 1)
     kept = await world.answer(5)
     for _ in range(2):  # what is forgotten must be covered by both of the kept snapshots
-        await world.upkeep.drop_segments()
+        await world.upkeep.segments.drop()
         await world.upkeep.snapshot()
-    await world.upkeep.drop_segments()
+    await world.upkeep.segments.drop()
     assert world.segments()[0] >= 3, f"left: {world.segments()}"
     assert await world.daemon.job("q2", gone[0]) is None
     for number, job in enumerate(waiting, 1):
@@ -197,6 +207,85 @@ async def test_segments_go_when_their_answers_have_expired_and_waiting_jobs_are_
     world.say(m.Hello("w", credit=3, resources=m.Resources(cpus=100, tags=("t",))))
     await world.daemon._durable()
     assert {push.job for push in world.worker.pushed} == set(waiting)
+
+
+async def test_logs_go_in_their_time_and_answers_stay(world):
+    old = await world.answer(60)
+    assert (await world.daemon.logs("q2", old[3], "run", 0)).data[0].text == f"of {old[3]}"
+    await world.upkeep.snapshot()
+    await world.upkeep.segments.drop()
+    assert world.segments()[0] == 1, "logs went before their time"
+    await world.upkeep.put_away()
+    await world.pass_time(SEGMENT_MS)  # the last segment is closed by the next record
+    await world.submit()
+    await world.pass_time(LOGS_MS)
+    new = await world.answer(5)
+    assert world.upkeep.segments.due
+    for _ in range(2):  # what is forgotten must be covered by both of the kept snapshots
+        await world.upkeep.segments.drop()
+        await world.upkeep.snapshot()
+    await world.upkeep.segments.drop()
+    assert not world.upkeep.segments.due
+    bytes_kept = b"".join(path.read_bytes() for path in world.directory.glob("*.seg"))
+    assert not [job for job in old if f"of {job}".encode() in bytes_kept]
+    assert f"of {new[3]}".encode() in bytes_kept
+
+    async def check() -> None:
+        for number, job in enumerate(old, 1):
+            answer = json.loads(await world.daemon.finished("q2", job))
+            assert answer["finished"]["result"]["logsExpired"] is True
+            assert answer["finished"]["result"]["StatusCode"] == 0
+            assert answer["finished"]["result"]["logs"] == []
+            definition = json.loads(await world.daemon.definition("q2", job))
+            assert definition["command"] == f"job {number}"
+            page = await world.daemon.logs("q2", job, "run", 7)
+            assert (page.data, page.next_cursor, page.is_final, page.expired) == ([], 7, True, True)
+        for job in new:
+            page = await world.daemon.logs("q2", job, "run", 0)
+            assert [line.text for line in page.data] == [f"of {job}"]
+            answer = json.loads(await world.daemon.finished("q2", job))
+            assert "logsExpired" not in answer["finished"]["result"]
+        for room in world.daemon._rooms.values():
+            room.engine.check()
+
+    await check()
+    await world.crash()
+    await check()
+    await world.pass_time(RETENTION_MS - SEGMENT_MS - LOGS_MS)
+    assert await world.daemon.job("q2", old[3]) is None, "what was carried on aged anew"
+    assert await world.daemon.job("q2", new[3]) is not None
+
+
+async def test_a_quiet_grid_forgets_its_logs_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LOOK_S", 0.01)
+    monkeypatch.setattr(module, "TIDY_S", 0.01)
+    world = World(tmp_path / "journal")
+    try:
+        jobs = await world.answer(2)
+        await world.pass_time(SEGMENT_MS)  # the next record begins a new segment
+        await world.submit()
+        await world.pass_time(LOGS_MS + 1)
+        async with asyncio.timeout(10):
+            while world.segments()[0] == 1:
+                await asyncio.sleep(0.01)
+        assert b'"logsExpired":true' in await world.daemon.finished("q2", jobs[0])
+    finally:
+        await world.daemon.close()
+        world.journal.close()
+
+
+async def test_an_answer_that_is_of_an_earlier_run_is_not_carried_on(world):
+    (job,) = await world.answer(1)
+    await world.pass_time(1)
+    daemon: Any = world.daemon
+    engine = daemon._rooms["q2"].engine
+    payload = world.journal.read(position_of(engine.jobs.look(job).result_at))
+    answer = msgspec.msgpack.decode(payload, type=Record)
+    await world.daemon.delete("q2", job, "_")
+    before = world.daemon._committer.records
+    world.daemon.step("q2", CarryAnswer(answer))
+    await world.daemon._durable()
+    assert world.daemon._committer.records == before
 
 
 async def test_a_snapshot_that_fails_harms_nothing_and_is_tried_again_later(world, monkeypatch):

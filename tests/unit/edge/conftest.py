@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import io
 import json
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +18,15 @@ from yarl import URL
 from gridd.blobs.folder import FolderBlobs
 from gridd.core.effects import Accepted, Cancelled, JobView, WorkerView
 from gridd.core.explain import Explanation
+from gridd.edge import page
 from gridd.edge.app import build_app
 from gridd.edge.events import Pace
 from gridd.edge.parameters import queue_name
 from gridd.grid import Change, Grid, LogPage
+from gridd.history import History
+from gridd.metrics.meters import Meters
+from gridd.metrics.pages import GridFigures
+from gridd.metrics.queue_figures import QueueFigures, add
 from gridd.submission import read_submission
 from gridd_protocol.messages import LogLine
 
@@ -30,6 +36,9 @@ class Settings:
     public_url: str | None = None
     open_to_all: bool = True
     allow_origin: tuple[str, ...] = ()
+    metrics: str = "loopback"
+    metrics_queues: bool = False
+    connections_per_address: int = 0
 
 
 @dataclass
@@ -50,6 +59,7 @@ class FakeGrid(Grid):
         self.queues: dict[str, dict[str, Job]] = {}
         self.staff: tuple[WorkerView, ...] = ()
         self.clients = 0
+        self.holds = True  # the namespaces that jobs are cancelled in
         self.cancels: list[tuple[str, str, str, str]] = []
         self.changes: asyncio.Queue[Change | None] = asyncio.Queue()
         self.watching = 0
@@ -92,7 +102,7 @@ class FakeGrid(Grid):
         found = self.find(queue, job)
         if found is None:
             return Cancelled(None, False)
-        return Cancelled(found.view.state, found.view.state != "Finished")
+        return Cancelled(found.view.state, found.view.state != "Finished", self.holds)
 
     async def jobs(self, queue: str) -> dict[str, JobView]:
         return {id: job.view for id, job in self.queues.get(queue, {}).items()}
@@ -113,6 +123,10 @@ class FakeGrid(Grid):
         found = self.find(queue, job)
         return found and Explanation(found.view.state, "it waits", 0, 1, 0, 0, {}, 0, ())
 
+    async def history(self, queue: str, job: str) -> History | None:
+        found = self.find(queue, job)
+        return found and History(job, found.view.state, 0, 0, 0, [])
+
     async def expired(self, queue: str | None, job: str) -> int | None:
         return self.gone.get((queue, job))
 
@@ -131,6 +145,18 @@ class FakeGrid(Grid):
 
     async def workers(self, queue: str) -> tuple[WorkerView, ...]:
         return self.staff
+
+    async def queue_figures(self, queue: str) -> QueueFigures:
+        counts = await self.counts(queue)
+        return QueueFigures(counts["Queued"], counts["Running"], counts["Finished"])
+
+    def figures(self, *, named: bool) -> GridFigures:
+        total, shown = QueueFigures(), []
+        for name, jobs in self.queues.items():
+            its = QueueFigures(sum(job.view.state == "Queued" for job in jobs.values()))
+            add(total, its)
+            shown.append((name, its))
+        return GridFigures(total, len(shown), False, Meters(), shown if named else [])
 
     async def counts(self, queue: str) -> dict[str, int]:
         counts = {"Queued": 0, "Running": 0, "Finished": 0}
@@ -204,8 +230,15 @@ def views() -> Callable[..., JobView]:
 
 
 @pytest.fixture
-async def start(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Server]]]:
-    """Starts servers; ``settings`` and ``pace`` as the test wants them."""
+async def start(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Callable[..., Awaitable[Server]]]:
+    """Starts servers; ``settings`` and ``pace`` as the test wants them. Their page is the plain
+    one, whether another is built here or not."""
+    plain = tmp_path_factory.mktemp("web")
+    for name in ("placeholder.html", "docs.html"):
+        shutil.copy(page.WEB_FOLDER / name, plain)
+    monkeypatch.setattr(page, "WEB_FOLDER", plain)
     runners: list[web.AppRunner] = []
     blobs = FolderBlobs(tmp_path / "blobs", bytes_max=4 << 20)
     async with ClientSession() as session:

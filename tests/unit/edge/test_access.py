@@ -197,3 +197,25 @@ async def test_sockets_of_a_local_grid(closed: Any, path: str) -> None:
         assert (await socket.receive_str()).endswith(" of x")
     async with closed.session.ws_connect(url) as socket:
         assert (await socket.receive_str()).endswith(" of x")
+
+
+async def test_preflight_of_a_local_grid(closed: Any) -> None:
+    """WIRE 1.1, local mode: its own names for what is allowed, and for how long."""
+    plain = await closed("OPTIONS", "/q/q1", headers={"Origin": SITE})
+    assert (plain.status, await plain.read()) == (204, b"")
+    wanted = {
+        "Access-Control-Allow-Origin": SITE,
+        "Access-Control-Allow-Credentials": "true",
+        "Access-Control-Allow-Headers": "*",
+        "Access-Control-Max-Age": "86400",
+    }
+    assert {name: plain.headers.get(name) for name in wanted} == wanted
+    asked = {"Origin": SITE, "Access-Control-Request-Headers": "content-type, x-mine"}
+    full = await closed("OPTIONS", "/q/q1", headers=asked)
+    assert full.headers["Access-Control-Allow-Headers"] == "content-type,x-mine"
+    without = await closed("OPTIONS", "/q/q1")
+    assert "Access-Control-Allow-Origin" not in without.headers
+    assert "Access-Control-Allow-Credentials" not in without.headers
+    foreign = await closed("GET", "/q/q1", headers={"Origin": "https://evil.example"})
+    assert foreign.status == 403
+    assert "Access-Control-Allow-Credentials" not in foreign.headers

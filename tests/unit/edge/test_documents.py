@@ -1,6 +1,7 @@
 """Job documents, lists and logs (WIRE 1.4, 1.5, 1.7), and the page at the same addresses."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -204,3 +205,18 @@ async def test_a_document_is_200_from_submission_on(server: Any) -> None:
     waiting = server.grid.put({"image": "a"})
     for path in (f"/q/q1/j/{waiting}", f"/j/{waiting}.json"):
         assert (await server("GET", path)).status == 200
+
+
+async def test_the_words_for_people(server: Any) -> None:
+    """``/docs`` is upstream's way to its own (WIRE 1.13)."""
+    moved = await server("GET", "/docs")
+    assert (moved.status, moved.headers["Location"]) == (301, "/docs/")
+    answer = await server("GET", "/docs/", headers={"Host": "grid.example"})
+    page = await answer.text()
+    assert (answer.status, answer.content_type) == (200, "text/html")
+    assert "http://grid.example/q/my-queue" in page
+    assert "{{" not in page
+    assert "script" not in answer.headers["Content-Security-Policy"]
+    for link in re.findall(r'href="([^"]+)"', page):
+        assert (await server("GET", link)).status == 200
+    assert (await server("GET", "/docs/nothing")).status == 404

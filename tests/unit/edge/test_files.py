@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gridd.blobs.base import Blob
 from gridd.errors import BlobError
 
 DATA = bytes(range(256)) * 1000
@@ -204,3 +205,45 @@ async def test_a_blob_that_is_cut_short_on_disk_is_not_passed_off_as_whole(
     answer = await server.raw(b"GET /f/%b HTTP/1.1\r\nHost: x\r\n\r\n" % HASH.encode())
     assert b"Content-Length: 256000" in answer
     assert len(answer) < 256_000
+
+
+async def test_the_older_addresses_of_a_folder(server: Any) -> None:
+    """WIRE 1.12: an address instead of bytes or a redirect. Ours for both."""
+    origin = f"http://127.0.0.1:{server.port}"
+    status, up = await answer_of(server, "GET", "/upload/a%20b%23.txt")
+    assert status == 200
+    assert up == {
+        "url": f"{origin}/f/a%20b%23.txt",
+        "ref": {"value": "a b#.txt", "type": "key"},
+    }
+    missing = await server("GET", "/download/a%20b%23.txt")
+    assert (missing.status, (await missing.json())["error"]) == (404, "File not found")
+    path = up["url"].removeprefix(origin)
+    assert (await server("PUT", path, data=b"some")).status == 200
+    status, down = await answer_of(server, "GET", "/download/a%20b%23.txt")
+    assert (status, down["ref"]) == (200, {"value": up["url"], "type": "url"})
+    assert down["url"] == up["url"]
+    assert await (await server("GET", path)).read() == b"some"
+    for path in ("/upload/..%2fx", "/download/..%2fx", "/upload/.x"):
+        assert (await server("GET", path)).status == 400
+
+
+async def test_the_older_addresses_begin_as_the_owner_says(
+    start: Callable[..., Awaitable[Any]],
+) -> None:
+    server = await start(public_url="https://grid.example")
+    _, up = await answer_of(server, "GET", f"/upload/{HASH}")
+    assert up["url"] == f"https://grid.example/f/{HASH}"
+
+
+async def test_the_older_addresses_where_a_bucket_keeps_files(server: Any) -> None:
+    """A signed address for reading. For writing ours, since a bucket would take any bytes."""
+
+    async def elsewhere(key: str, headers: object) -> Blob:
+        return Blob(1, key, location=f"https://bucket.example/{key}?signed")
+
+    server.blobs.open = elsewhere
+    _, down = await answer_of(server, "GET", f"/download/{HASH}")
+    assert down["url"] == f"https://bucket.example/{HASH}?signed" == down["ref"]["value"]
+    _, up = await answer_of(server, "GET", f"/upload/{HASH}")
+    assert up["url"] == f"http://127.0.0.1:{server.port}/f/{HASH}"

@@ -57,6 +57,17 @@ async def test_cancel_of_what_is_over_or_unknown(server: Any) -> None:
     assert (unknown.status, await unknown.json()) == (200, {"message": "Job not found"})
 
 
+async def test_cancel_by_a_namespace_that_does_not_hold_it(server: Any) -> None:
+    """Upstream never answers it (WIRE D41). A success would be no true word: the job goes on."""
+    job = server.grid.put(DEFINITION)
+    server.grid.holds = False
+    answer = await server("POST", f"/q/q1/j/{job}/cancel?namespace=n")
+    assert (answer.status, await answer.json()) == (
+        200,
+        {"message": "Job is not held by namespace 'n'"},
+    )
+
+
 async def test_copy_passes_the_definition_on_as_it_was_sent(server: Any) -> None:
     raw = b'{ "image" : "alpine:3.18.5", "mine": [1.50, "\\u00fc"] }'
     job = server.grid.put(raw)
@@ -78,6 +89,14 @@ async def test_copy_of_an_unknown_job(server: Any) -> None:
 
 def body_of(**members: Any) -> bytes:
     return json.dumps({"definition": DEFINITION, **members}).encode()
+
+
+async def test_what_is_empty_was_left_out(server: Any) -> None:
+    """As upstream reads it: an empty id, and an empty namespace."""
+    answer = await server("POST", "/q/q1", data=body_of(id="", control={"namespace": ""}))
+    assert answer.status == 200, await answer.text()
+    job = server.grid.queues["q1"][(await answer.json())["jobId"]]
+    assert job.view.namespaces == ("_",)
 
 
 # method, path, body → status, code, field

@@ -112,6 +112,7 @@ async def test_above_the_bound_the_peer_is_let_go_with_a_code(monkeypatch):
     assert not box.closed
     box.push(b"y")
     assert box.closed
+    assert box.was_cut_off
     assert box.waiting_bytes == 0
     assert transport.writes[-1][2:4] == TOO_SLOW.to_bytes(2, "big")
     box.push(b"z")
@@ -125,6 +126,7 @@ async def test_a_peer_that_reads_nothing_is_let_go_after_the_stall_time():
     box = Outbox(transport, stall_ms=30)
     box.push(b"a")
     await until(lambda: box.closed, "a stalled peer was kept")
+    assert box.was_cut_off
     assert transport.writes[-1][2:4] == TOO_SLOW.to_bytes(2, "big")
 
 

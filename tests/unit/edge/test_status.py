@@ -1,4 +1,4 @@
-"""Health, metrics, status (WIRE 8), and what happens when something breaks inside."""
+"""Health, status (WIRE 8), and what happens when something breaks inside."""
 
 import logging
 from typing import Any
@@ -22,46 +22,37 @@ async def test_health(server: Any) -> None:
     assert (answer.status, await answer.text()) == (503, "unhealthy: the disk is full")
 
 
-@pytest.mark.parametrize("path", ["/q/q1/metrics", "/q1/metrics"])
-async def test_metrics(server: Any, path: str) -> None:
-    async def lines() -> list[str]:
-        answer = await server("GET", path)
-        assert answer.headers["Content-Type"].startswith("text/plain")
-        return list((await answer.text()).split("\n"))
-
-    assert (await lines())[-2] == "queue_length 0"
-    server.grid.put({"n": 1})
-    server.grid.put({"n": 2}, state="Running")
-    server.grid.put({"n": 3}, result={})
-    first, help_line, type_line, value, last = await lines()
-    assert (first, value, last) == ("", "queue_length 2", "")
-    assert help_line.startswith("# HELP queue_length ")
-    assert type_line == "# TYPE queue_length gauge"
-
-
 @pytest.mark.parametrize("path", ["/q/q1/status", "/q1/status"])
 async def test_status(server: Any, path: str) -> None:
-    running = server.grid.put({"n": 1, "env": {"TOKEN": "x"}}, state="Running", worker="worker-one")
+    secret = {"n": 1, "env": {"TOKEN": "x"}}
+    running = server.grid.put(secret, state="Running", worker="worker-one", started_time=5)
+    pulling = server.grid.put({"n": 3}, state="Running", worker="worker-one")
     done = server.grid.put({"n": 2}, result={})
     server.grid.clients = 3
     server.grid.staff = (
-        WorkerView("worker-one", "0.1", Resources(cpus=2, gpus=1), 7, True, False, (running,)),
+        WorkerView(
+            "worker-one", "0.1", Resources(cpus=2, gpus=1), 7, True, False, (running, pulling)
+        ),
     )
     answer = await server("GET", path)
     body = await answer.json()
     assert body["jobs"] == {
         running: {"state": "Running"},
+        pulling: {"state": "Running"},
         done: {"state": "Finished", "finishedReason": "Success"},
     }
     assert body["otherServers"] == {}
     assert body["clientCount"] == 3
     worker = body["localWorkers"]["worker-one"]
     assert (worker["id"], worker["cpus"], worker["gpus"], worker["time"]) == ("worker-one", 2, 1, 7)
-    assert worker["queue"] == {running: {"jobId": running, "finished": True}}
+    assert worker["queue"] == {
+        running: {"jobId": running, "finished": True},
+        pulling: {"jobId": pulling, "finished": False},
+    }
     info = body["queueInfo"]
-    assert (info["address"], info["jobCount"], info["localWorkerCount"]) == ("q1", 2, 1)
+    assert (info["address"], info["jobCount"], info["localWorkerCount"]) == ("q1", 3, 1)
     assert info["jobStates"][0] == {"id": running[:6], "state": "Running", "worker": "worker"}
-    assert info["jobStates"][1]["worker"] == "none"
+    assert info["jobStates"][2]["worker"] == "none"
     assert "TOKEN" not in await answer.text()
 
 

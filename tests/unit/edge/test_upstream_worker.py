@@ -10,6 +10,7 @@ import pytest
 
 from gridd.core.logs import JobLog
 from gridd.edge import upstream_worker
+from gridd.edge.upstream_hand import GUARDED_SLOTS_MAX
 from gridd.edge.upstream_messages import limited, split_lines, why_unfit
 from gridd.edge.upstream_results import native_result
 from gridd_protocol import job_id
@@ -27,6 +28,7 @@ SCALE = 0.1
 DEFINITION = {"image": "a", "command": "one two"}
 JOB = job_id(DEFINITION)
 SLOW = {"image": "a", "command": "one two", "env": {"SECONDS": "1"}}
+SLOW_A, SLOW_B = ({"image": "a", "command": name} for name in ("sa", "sb"))
 ENDLESS = {"image": "a", "command": "one two", "env": {"SECONDS": "1000"}}
 
 
@@ -68,14 +70,29 @@ async def shown(peer: Peer, job: str, state: str | None) -> dict[str, Any]:
             return jobs[job]
 
 
+def shown_states(peer: Peer, job: str, since: int = 0) -> list[str]:
+    """In frame after frame; those without the job left out."""
+    frames = [one for one in peer.seen[since:] if isinstance(one, dict)]
+    maps = [one["payload"]["state"]["jobs"] for one in frames if "state" in one["payload"]]
+    return [jobs[job]["state"] for jobs in maps if job in jobs]
+
+
 async def holding(peer: Peer, here: Grid, definition: dict[str, Any] = DEFINITION) -> str:
     """Registers, is offered the job, and claims it."""
     await peer.socket.send_json(registration())
     job = await here.submit(definition)
     await shown(peer, job, "Queued")
     await peer.socket.send_json(change("Running", job))
-    await shown(peer, job, "Running")
+    await guarded(peer, job)
     return job
+
+
+async def guarded(peer: Peer, job: str) -> None:
+    """The next frame in which ``job`` runs here: as waiting for a GPU that this worker lacks."""
+    await peer.socket.send_str("PING")  # what is to be told goes with the answer
+    view: dict[str, Any] = {}
+    while view.get("requirements") != {"gpus": 1}:
+        view = await shown(peer, job, "Queued")
 
 
 async def over(here: Grid, job: str) -> None:
@@ -94,10 +111,10 @@ async def test_the_observed_exchange(here: Grid) -> None:
         assert await peer.next("JobStates", "Workers") == empty
         await peer.socket.send_str("PING")
         assert await peer.next("PONG unknown")
-        await peer.socket.send_json(registration("wb"))
+        await peer.socket.send_json(registration("wb", gpus=1))
         workers = (await peer.next("Workers"))["payload"]["workers"]
         assert [(w["id"], w["cpus"], w["gpus"], w["maxJobDuration"]) for w in workers] == [
-            ("wb", 2, 0, "5m")
+            ("wb", 2, 1, "5m")
         ]
         assert await peer.next("JobStates", "JobStateUpdates") == empty
         await peer.socket.send_str("PING")
@@ -182,8 +199,7 @@ async def test_only_its_own_jobs_are_shown_and_told(here: Grid) -> None:
         await peer.socket.send_json(finished(other))
         assert await shown(peer, other, None)
         assert await here.state(other) == ("Running", "n", 1)
-        seen = [one for one in peer.seen if one["type"].startswith("JobState")]
-        assert all(other not in one["payload"]["state"]["jobs"] for one in seen)
+        assert shown_states(peer, other) == []
 
 
 async def test_full_states_come_also_when_nothing_happens(here: Grid) -> None:
@@ -206,46 +222,120 @@ async def test_a_finished_job_is_never_again_shown_as_running(here: Grid) -> Non
         await peer.socket.send_json(finished(StatusCode=9))
         await shown(peer, job, "Finished")
         await peer.next("JobStates")
-        states = [
-            one["payload"]["state"]["jobs"].get(job, {}).get("state")
-            for one in peer.seen[before:]
-            if one["type"].startswith("JobState")
-        ]
-        assert set(states) <= {"Finished", None}
+        assert set(shown_states(peer, job, before)) == {"Finished"}
         document = json.loads(await here.daemon.finished("q", job) or b"")
         assert document["finished"]["result"]["StatusCode"] == 0
 
 
-async def test_a_running_job_is_guarded_while_another_is_offered(here: Grid) -> None:
+async def test_a_running_job_is_guarded_as_long_as_it_is_announced(here: Grid) -> None:
     async with by_hand(here) as peer:
         job = await holding(peer, here)
-        await here.submit(SLOW)
-        guarded = await shown(peer, job, "Queued")
-        assert guarded["requirements"] == {"gpus": 1}  # which this worker has not
-        await peer.socket.send_json(change("Running"))  # a worker that has it answers so
-        assert (await shown(peer, job, "Running"))["worker"] == "w"
+        for _ in range(3):
+            await peer.next("JobStates")
+            await peer.socket.send_json(change("Running"))  # a worker that has it answers so
+        assert set(shown_states(peer, job)) == {"Queued"}
         assert await here.state(job) == ("Running", "w", 1)
+        await shown(peer, job, "Running")  # it was silent about it
+        await peer.socket.send_json(change("Running"))  # it had forgotten it, and starts it again
+        await guarded(peer, job)
+        await peer.socket.send_json(finished())
+        await shown(peer, job, "Finished")
+
+
+@pytest.mark.parametrize("more", [{"gpus": 1}, {"cpus": GUARDED_SLOTS_MAX + 1}])
+async def test_where_a_guard_is_of_no_use_a_running_job_is_shown_as_such(
+    here: Grid, more: dict[str, int]
+) -> None:
+    async with by_hand(here) as peer:
+        await peer.socket.send_json(registration(**more))
+        job = await here.submit(DEFINITION)
+        await shown(peer, job, "Queued")
+        await peer.socket.send_json(change("Running", job))
+        assert (await shown(peer, job, "Running"))["worker"] == "w"
+
+
+async def test_a_job_that_ends_while_a_frame_is_on_its_way_is_not_started_again(
+    here: Grid,
+) -> None:
+    """Whatever the worker is shown just then, its list never says that the job is to be started:
+    what it sends is held up here, what it is sent is not."""
+    async with UpstreamWorker(here.url, "q", "up", scale=SCALE) as up:
+        first = await here.submit(SLOW)
+        await until(lambda: up.started == [first], lambda: up.frames)
+        await until(lambda: up.list[first].get("requirements") == {"gpus": 1}, lambda: up.list)
+        up.held_up = []
+        await until(lambda: up.finished == [first], lambda: up.frames)
+        states = up.kinds.count("JobStates")
+        second = await here.submit(DEFINITION)
+        await until(lambda: up.kinds.count("JobStates") >= states + 2, lambda: up.kinds)
+        assert second in up.started
+        assert up.started.count(first) == 1
+        up.let_out()
+        await over(here, first)
+        await over(here, second)
+        assert up.started == [first, second]
 
 
 # --- being stopped --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("reason", ["Cancelled", "Deleted"])
-async def test_the_end_of_a_job_is_told_twice_and_at_once(here: Grid, reason: str) -> None:
+async def test_the_end_of_a_job_is_told_at_once(here: Grid, reason: str) -> None:
+    """By its absence from the very next frame; it would be 9 s (here 0.9) until one in turn."""
     async with by_hand(here) as peer:
         job = await holding(peer, here)
+        await peer.next("JobStates")
+        before = len(peer.seen)
         if reason == "Deleted":
             await here.daemon.delete("q", job, "_")
-            assert (await peer.next("ClearJobCache"))["payload"]["jobId"] == job
         else:
             await here.daemon.cancel("q", job, "_", "")
-        told = [one["type"] for one in peer.seen].count("JobStateUpdates")
-        assert (await shown(peer, job, "Finished"))["finishedReason"] == reason
         await shown(peer, job, None)
-        assert told <= [one["type"] for one in peer.seen].count("JobStateUpdates")
+        kinds = [one["type"] for one in peer.seen[before:]]
+        assert kinds == (["ClearJobCache", "JobStates"] if reason == "Deleted" else ["JobStates"])
         await peer.socket.send_json(finished())  # too late
         await shown(peer, job, None)
         assert await here.daemon.finished("q", job) is None
+
+
+async def long_ago(here: Grid, job: str) -> None:
+    """So that it has a grace of 8 s when it is replaced; that time is not shortened here."""
+    here.daemon.room("q").engine.jobs.by_id[job].queued_time -= 70_000
+
+
+async def test_a_replaced_job_is_stopped_in_time_whatever_its_grace(here: Grid) -> None:
+    """Its grace and the worker's own 6 s would make 14: it is told while the grace lasts."""
+    async with UpstreamWorker(here.url, "q", "up", scale=SCALE) as up:
+        older = await here.submit(ENDLESS, namespace="slot")
+        await until(lambda: up.started == [older], lambda: up.frames)
+        await long_ago(here, older)
+        newer = await here.submit(DEFINITION, namespace="slot")
+        await until(lambda: up.killed == [older], lambda: up.list, 5)
+        assert await here.state(older) == ("Running", "up", 1)  # as far as the grace goes
+        await over(here, newer)
+        assert up.started == [older, newer]
+
+
+async def test_a_replaced_job_may_end_in_its_grace_or_be_held_again(here: Grid) -> None:
+    async with by_hand(here) as peer:
+        await peer.socket.send_json(registration())
+        jobs = [await here.submit(one, namespace=one["command"]) for one in (SLOW_A, SLOW_B)]
+        for job in jobs:
+            await shown(peer, job, "Queued")
+            await peer.socket.send_json(change("Running", job))
+            await guarded(peer, job)
+            await long_ago(here, job)
+        for one in (SLOW_A, SLOW_B):
+            await here.submit({"image": "a", "command": "x" + one["command"]}, one["command"])
+        for job in jobs:
+            view = await shown(peer, job, "Finished")
+            assert view["finishedReason"] == "JobReplacedByClient"
+        await here.submit(SLOW_A, namespace="again")
+        await guarded(peer, jobs[0])
+        await peer.socket.send_json(finished(jobs[1]))
+        await over(here, jobs[1])
+        assert await here.daemon.finished("q", jobs[1])
+        assert await here.state(jobs[0]) == ("Running", "w", 1)
 
 
 async def test_a_deleted_answer_is_cleared_and_runs_again(here: Grid) -> None:
@@ -257,6 +347,25 @@ async def test_a_deleted_answer_is_cleared_and_runs_again(here: Grid) -> None:
         await until(lambda: up.cleared == [job], lambda: up.frames)
         await here.submit(DEFINITION)
         await until(lambda: up.finished == [job, job], lambda: up.frames[-3:])
+
+
+async def test_the_end_of_a_deleted_run_is_no_answer_to_the_next(here: Grid) -> None:
+    """``ClearJobCache`` kills it (WIRE 6.11), and it ends as a success with code 137."""
+    async with by_hand(here) as peer:
+        job = await holding(peer, here)
+        await here.daemon.delete("q", job, "_")
+        await here.submit(DEFINITION)
+        await peer.next("ClearJobCache")
+        await peer.socket.send_json(change("Running"))
+        await peer.socket.send_json(finished(StatusCode=137))
+        view = await shown(peer, job, "Queued")  # offered once the run is gone
+        assert "requirements" not in view
+        await peer.socket.send_json(change("Running"))
+        await guarded(peer, job)
+        await peer.socket.send_json(finished(StatusCode=0))
+        await over(here, job)
+        document = json.loads(await here.daemon.finished("q", job) or b"")
+        assert document["finished"]["result"]["StatusCode"] == 0
 
 
 async def test_a_slot_is_free_only_when_the_job_in_it_was_stopped(here: Grid) -> None:
@@ -301,6 +410,20 @@ async def test_what_it_could_not_send_comes_before_its_registration(here: Grid) 
         assert [line.text for line in (await here.daemon.logs("q", job, "run", 0)).data] == ["a\n"]
 
 
+async def test_only_a_result_may_be_very_large(here: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upstream_worker, "FRAME_BYTES_MAX", 2_000)
+    async with by_hand(here) as peer:
+        job = await holding(peer, here)
+        logs = {"jobId": job, "step": "Running", "logs": [["x" * 3_000, 1]]}
+        await peer.socket.send_json({"type": "JobStatusLogs", "payload": logs})
+        assert (await peer.next("Error"))["payload"]["limit"] == 2_000
+        await peer.socket.send_json(finished(job, logs=[["x" * 3_000, 1]]))
+        await over(here, job)
+        assert (await here.daemon.logs("q", job, "run", 0)).data == []
+        document = json.loads(await here.daemon.finished("q", job) or b"")
+        assert document["finished"]["result"]["logs"] == [["x" * 3_000, 1]]
+
+
 async def test_too_much_before_a_registration_is_refused(
     here: Grid, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -339,7 +462,7 @@ async def test_a_second_socket_of_the_same_worker_replaces_the_first(here: Grid)
     async with by_hand(here) as first, by_hand(here) as second:
         job = await holding(first, here)
         await second.socket.send_json(registration(cpus=7))
-        await shown(second, job, "Running")
+        await shown(second, job, "Running")  # whether it has it is not known yet
         assert (await first.closed())[0] == 4001
         await second.socket.send_json(change("Running"))
         await second.socket.send_json(finished())
@@ -385,11 +508,12 @@ async def test_the_jobs_of_a_lost_worker_go_to_another(tmp_path: Path) -> None:
 
 
 async def test_the_result_of_a_lost_lease_changes_nothing(tmp_path: Path) -> None:
-    async with grid(tmp_path, scale=SCALE, lease_ms=300, heartbeat_ms=100) as here:
+    async with grid(tmp_path, scale=SCALE, lease_ms=1_000, heartbeat_ms=300) as here:
         async with by_hand(here) as peer:
             job = await holding(peer, here)
         async with worker(here.url, path="/q/q/worker") as native:
             await native.socket.send_json([hello("n")])
+            beating = asyncio.create_task(heartbeats(native))
             assert (await native.next("push"))["attempt"] == 2
             async with by_hand(here) as peer:
                 await peer.socket.send_json(finished(StatusCode=9))
@@ -399,7 +523,14 @@ async def test_the_result_of_a_lost_lease_changes_nothing(tmp_path: Path) -> Non
                 ended = {"type": "finished", **lease, "reason": "Success", "result": "{}"}
                 await native.socket.send_json([ended])
                 await native.next("acknowledged")
+            beating.cancel()
         assert await here.state(job) == ("Finished", "n", 2)
+
+
+async def heartbeats(peer: Peer) -> None:
+    while True:
+        await peer.socket.send_json([{"type": "heartbeat"}])
+        await asyncio.sleep(0.1)
 
 
 async def test_a_silent_worker_is_alive_as_long_as_it_pings(tmp_path: Path) -> None:
@@ -475,12 +606,7 @@ async def test_a_job_that_would_end_the_worker_is_for_others(here: Grid) -> None
             await until(lambda: refusals(here, other), lambda: here.daemon.room("q").held("w"))
             await native.socket.send_json([{"type": "credit", "jobs": 1}])
             assert (await native.next("push"))["job"] == other
-        shown_jobs = [
-            one["payload"]["state"]["jobs"]
-            for one in peer.seen
-            if isinstance(one, dict) and one["type"].startswith("JobState")
-        ]
-        assert not any(job in jobs or other in jobs for jobs in shown_jobs)
+        assert shown_states(peer, job) == shown_states(peer, other) == []
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,9 @@ class Settings:
     public_url: str | None = None
     open_to_all: bool = True
     allow_origin: tuple[str, ...] = ()
+    metrics: str = "off"
+    metrics_queues: bool = False
+    connections_per_address: int = 0
 
 
 class WaitingGrid(Grid):

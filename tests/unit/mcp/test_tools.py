@@ -239,7 +239,12 @@ async def test_a_job_id_is_checked(face: FakeFace, tool: str) -> None:
 
 @pytest.mark.parametrize(
     ("was", "words"),
-    [("cancelled", "was cancelled"), ("ended", "had ended already"), ("unknown", "knows no job")],
+    [
+        ("cancelled", "was cancelled"),
+        ("ended", "had ended already"),
+        ("unknown", "knows no job"),
+        ("not held", "does not hold"),
+    ],
 )
 async def test_what_cancelling_did_is_said(face: FakeFace, was: str, words: str) -> None:
     face.was = was

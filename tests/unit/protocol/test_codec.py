@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gridd_protocol import codec as codec_module
 from gridd_protocol import limits, messages
 from gridd_protocol.codec import SUBPROTOCOLS, Codec, Decoded
 from gridd_protocol.errors import ErrorCode, ProtocolError
@@ -170,6 +171,64 @@ def test_good_messages_survive_bad_neighbours_in_order(codec: Codec) -> None:
         ("bad-message", "credit.jobs"),
         ("bad-message", None),
     ]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize(
+    "fault", [{"type": "credit", "jobs": -1}, {"type": "dance"}, 5], ids=["bound", "type", "shape"]
+)
+def test_a_frame_of_faults_is_read_no_further(
+    codec: Codec, fault: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A frame of 8 MiB with 1,000 faults held everybody up for up to 3 s."""
+    looked: list[Any] = []
+    check = codec_module._checked
+    read = codec_module._Side.read_one
+    monkeypatch.setattr(codec_module, "_checked", lambda one: looked.append(one) or check(one))
+    monkeypatch.setattr(
+        codec_module._Side, "read_one", lambda side, one: looked.append(one) or read(side, one)
+    )
+    good = {"type": "credit", "jobs": 1}
+    most = limits.FAULTS_PER_FRAME_MAX
+    decoded = codec.decode_from_worker(packed(codec, [good, *[fault] * 900, good]))
+    assert decoded.messages == [messages.Credit(1)]
+    assert len(decoded.errors) == most + 1
+    assert (decoded.errors[-1].code, decoded.errors[-1].limit) == (ErrorCode.BAD_FRAME, most)
+    assert most < len(looked) <= most + 2
+    bearable = codec.decode_from_worker(packed(codec, [*[fault] * (most - 1), good]))
+    assert bearable.messages == [messages.Credit(1)]
+    assert ErrorCode.BAD_FRAME not in {error.code for error in bearable.errors}
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (r"\\ud800", "\\ud800"),  # an escaped backslash, and text
+        (r"\\\ud800", "\\\ufffd"),
+        (r"\ud83d\ude00 \ud83d", "\U0001f600 \ufffd"),
+        (r"\ude00\ud83d\ud83d\ude00", "\ufffd\ufffd\U0001f600"),
+        (r"\ud83d\n\ude00", "\ufffd\n\ufffd"),
+        (r"\\\\\"\uD83D\"", '\\\\"\ufffd"'),
+    ],
+)
+def test_halves_are_told_from_what_looks_like_them(written: str, read: str) -> None:
+    half = r" \udc00"  # so that the frame needs mending at all
+    text = f'[{{"type":"release","job":"{JOB}","attempt":1,"message":"{written}{half}"}}]'
+    (message,) = JSON.decode_from_worker(text).messages
+    assert isinstance(message, messages.Release)
+    assert message.message == f"{read} \ufffd"
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_what_was_refused_is_not_kept(codec: Codec) -> None:
+    """An error that remembers the calls it came through keeps all that they held, in a cycle."""
+    log = {"type": "log", "job": JOB, "attempt": 1, "step": "Running", "cursor": 0}
+    too_many = {**log, "lines": [["", 1]] * (limits.LOG_LINES_PER_MESSAGE_MAX + 1)}
+    for frame in ([too_many], [too_many, {"type": "nope"}], [{}] * 1_001, 5):
+        decoded = codec.decode_from_worker(packed(codec, frame))
+        for error in decoded.errors:
+            assert (error.__traceback__, error.__context__) == (None, None)
+        assert decoded.errors
 
 
 def test_half_a_character_in_json_becomes_a_replacement() -> None:

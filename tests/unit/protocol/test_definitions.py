@@ -254,3 +254,17 @@ def test_any_members_give_the_id_or_a_named_member(definition: dict[str, Any]) -
         assert error.field.startswith("definition")  # noqa: PT017
     else:
         assert found.id == job_id(definition)
+
+
+@pytest.mark.parametrize("member", ["inputs", "configFiles"])
+def test_one_file_too_many_is_refused(member: str) -> None:
+    def text(count: int) -> bytes:
+        files = {str(n): {"value": ""} for n in range(count)}
+        return json.dumps({"image": "a", member: files}).encode()
+
+    checked(text(limits.FILES_PER_JOB_MAX))
+    with pytest.raises(ProtocolError) as caught:
+        checked(text(limits.FILES_PER_JOB_MAX + 1))
+    assert caught.value.field == f"definition.{member}"
+    assert caught.value.limit == limits.FILES_PER_JOB_MAX
+    assert "4097 files; 4096" in caught.value.message
