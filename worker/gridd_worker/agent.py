@@ -1,31 +1,35 @@
 """One worker process: its data directory, its slots, its runtime, a ``Serving`` for each queue.
 
-Owns what the queues share, how credit is spread over them, what happens when the runtime can't
-run anything, and the order of stopping: take nothing more, let runs end, give the rest back, wait
-for acknowledgements, close.
+Owns what the queues share, how credit is spread over them, what the last process left, and the
+order of stopping: take nothing more, let runs end, give the rest back, wait for acknowledgements,
+close. Whether this machine can run anything is ``machine``'s to know.
 """
 
 import asyncio
 import contextlib
+import hashlib
 import logging
-import os
 import signal
-import uuid
-from collections.abc import Callable, Coroutine, Iterator
-from pathlib import Path
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from gridd_protocol.errors import ProtocolError
-from gridd_protocol.names import check_worker_id
+from gridd_worker.checkpoints import Checkpoint, Checkpoints
 from gridd_worker.config import Config
+from gridd_worker.home import CannotStart, kept_id, own_directory, own_id
+from gridd_worker.keeping import Keeping
+from gridd_worker.machine import Machine
 from gridd_worker.runtime import Runtime, RuntimeUnavailable
-from gridd_worker.serving import Serving, Shared, SpoolWriter
+from gridd_worker.serving import Serving
+from gridd_worker.shared import Shared
 from gridd_worker.slots import Slots
-from gridd_worker.spool import Spool
+from gridd_worker.spool import Spool, queue_hash
+from gridd_worker.turns import Turns
+from gridd_worker.view import Picture, View
 from gridd_worker.workspace import DiskWorkspaces, NoWorkspaces, Workspaces
 
-MEND_DELAY_FIRST_S = 1.0
-MEND_DELAY_MAX_S = 60.0
+__all__ = ["Agent", "CannotStart", "make_runtime", "run_worker"]
+
+TURN_S = 0.25  # a queue that has jobs pushes one within a few round trips
 NO_ROOM_S = 5.0  # a queue that pushed what did not fit is given no more credit for so long
 STOPPED_MAX_S = 25.0  # for runs that are stopped at the end to be gone; above execution.STOP_MAX_S
 ACKNOWLEDGED_MAX_S = 3.0  # for the server's last words; results are in the spool anyway
@@ -34,16 +38,13 @@ CLOSED_MAX_S = 3.0
 _log = logging.getLogger("gridd_worker")
 
 
-class CannotStart(Exception):
-    """A sentence for the owner: what is missing, and what to do."""
-
-
 async def run_worker(
     config: Config,
     runtime: Runtime | None = None,
     *,
     on_ready: Callable[[str], None] | None = None,
     signals: bool = False,
+    view: View | None = None,
 ) -> None:
     """Serve until stopped: by SIGTERM or SIGINT when ``signals``, by the server, or by being
     cancelled (then runs are stopped and nothing is waited for). Raises ``CannotStart``.
@@ -57,9 +58,13 @@ async def run_worker(
     with contextlib.suppress(NotImplementedError):  # Windows
         for number in caught:
             loop.add_signal_handler(number, agent.stop)
+    showing = asyncio.create_task(view.show(agent.picture)) if view is not None else None
     try:
         await agent.run()
     finally:
+        if showing is not None:
+            showing.cancel()
+            await asyncio.gather(showing, return_exceptions=True)
         with contextlib.suppress(NotImplementedError):
             for number in caught:
                 loop.remove_signal_handler(number)
@@ -78,12 +83,13 @@ class Agent:
         self._config = config
         self._given_runtime = runtime
         self._on_ready = on_ready
+        self._worker = config.id or ""  # known when the data directory is ours
         self._slots = Slots(config.cpus, config.memory, config.gpus)
         self._servings: list[Serving] = []
         self._not_welcomed: set[str] = set(config.queues)
         self._no_room: dict[str, asyncio.TimerHandle] = {}  # by queue
-        self._mending: asyncio.Task[None] | None = None
-        self._mend_delay_s = MEND_DELAY_FIRST_S
+        self._turns = Turns(dict(zip(config.queues, config.weights_of_queues, strict=True)))
+        self._turn: asyncio.TimerHandle | None = None
         self._stopping = asyncio.Event()
         self._hurrying = asyncio.Event()
 
@@ -92,16 +98,39 @@ class Agent:
             self._hurrying.set()
         self._stopping.set()
 
+    def picture(self) -> Picture:
+        """This moment, for people."""
+        return Picture(
+            worker=self._worker,
+            queues=self._config.queues,
+            connected=sum(one.conversation.open for one in self._servings),
+            cpus=self._config.cpus,
+            free_cpus=self._slots.free_cpus,
+            holds=tuple(self._machine.holds.reasons) if self._servings else (),
+            jobs=tuple(job for one in self._servings for job in one.pictures()),
+            draining=self._stopping.is_set(),
+        )
+
     async def run(self) -> None:
         """Raises ``CannotStart``."""
-        with _own_directory(self._config.data_directory):
-            self._worker = self._config.id or _kept_id(self._config.data_directory)
-            self._runtime = self._given_runtime or make_runtime(self._config, self._worker)
+        config = self._config
+        with contextlib.ExitStack() as locks:
+            locks.enter_context(own_directory(config.data_directory))
+            self._worker = config.id or kept_id(config.data_directory)
+            locks.enter_context(own_id(self._worker, config.api_address))
+            self._runtime = self._given_runtime or make_runtime(config, self._worker)
+            self._machine = Machine(
+                config,
+                self._runtime,
+                on_change=self._spread_credit,
+                in_hand=lambda: {key for one in self._servings for key in one.in_hand},
+            )
             workspaces = self._workspaces()
             spool = self._spool()
             try:
-                await self._open(workspaces)
-                await self._serve(self._shared(workspaces, spool))
+                left_over = self._left_over(spool)
+                await self._open(workspaces, left_over)
+                await self._serve(self._shared(workspaces, spool), left_over)
             finally:
                 await self._close(workspaces, spool)
 
@@ -111,41 +140,62 @@ class Agent:
         data = self._config.data_directory
         if self._config.runtime == "null":
             return NoWorkspaces(data)
-        return DiskWorkspaces(data, self._config.api_address)
+        private = self._config.private_addresses == "allow"
+        return DiskWorkspaces(data, self._config.api_address, private=private)
 
-    def _spool(self) -> SpoolWriter | None:
+    def _spool(self) -> Keeping | None:
         """None for the null runtime: its results are worth nothing, and the bench counts."""
         if self._config.runtime == "null":
             return None
         try:
             spool = Spool(self._config.data_directory / "spool")
             spool.prune()
+            checkpoints = Checkpoints(self._config.data_directory / "running")
+            checkpoints.prune()
         except OSError as error:
             raise CannotStart(f"the data directory can't be used: {error}") from None
-        return SpoolWriter(spool)
+        return Keeping(spool, checkpoints)
 
-    async def _open(self, workspaces: Workspaces) -> None:
+    def _left_over(self, spool: Keeping | None) -> dict[str, list[Checkpoint]]:
+        """By queue, what the last process of this worker ran and may still run."""
+        if spool is None or not self._runtime.lasting:
+            return {}
+        api = self._config.api_address
+        return {q: spool.left_over(queue_hash(api, q)) for q in self._config.queues}
+
+    async def _open(
+        self, workspaces: Workspaces, left_over: Mapping[str, list[Checkpoint]]
+    ) -> None:
+        """A runtime that is missing is waited for, unless that is of no use."""
+        api = self._config.api_address
+        notes = [note for found in left_over.values() for note in found]
         try:
-            await workspaces.open()
+            await workspaces.open(
+                {(queue_hash(api, n.queue), n.push.job, n.push.attempt) for n in notes}
+            )
+        except OSError as error:
+            raise CannotStart(f"the data directory can't be used: {error}") from None
+        try:
             await self._runtime.open()
             _log.info("runtime %s", self._runtime.describe())
-        except OSError as error:
-            raise CannotStart(f"the data directory can't be used: {error}") from None
+            await self._runtime.sweep({note.key for note in notes})
         except RuntimeUnavailable as error:
-            raise CannotStart(str(error)) from None
+            if error.final:
+                raise CannotStart(str(error)) from None
+            self._machine.on_unavailable(error)
 
-    async def _close(self, workspaces: Workspaces, spool: SpoolWriter | None) -> None:
+    async def _close(self, workspaces: Workspaces, spool: Keeping | None) -> None:
         for timer in self._no_room.values():
             timer.cancel()
-        if self._mending is not None:
-            self._mending.cancel()
-            await asyncio.gather(self._mending, return_exceptions=True)
+        if self._turn is not None:
+            self._turn.cancel()
+        await self._machine.close()
         await self._runtime.close()
         await workspaces.close()
         if spool is not None:
             await asyncio.to_thread(spool.close)
 
-    def _shared(self, workspaces: Workspaces, spool: SpoolWriter | None) -> Shared:
+    def _shared(self, workspaces: Workspaces, spool: Keeping | None) -> Shared:
         null = self._config.runtime == "null"
         return Shared(
             config=self._config,
@@ -155,16 +205,22 @@ class Agent:
             slots=self._slots,
             spool=spool,
             on_slots=self._on_slots,
+            on_took=self._on_took,
+            on_left_over_gone=self._machine.sweep_soon,
             on_no_room=self._on_no_room,
-            on_unavailable=self._on_unavailable,
-            on_works=self._on_works,
+            on_unavailable=self._machine.on_unavailable,
+            disk_is_full=self._machine.disk_is_full,
+            on_works=self._machine.on_works,
             on_welcome=self._on_welcome,
             fact_level=logging.DEBUG if null else logging.INFO,
         )
 
-    async def _serve(self, shared: Shared) -> None:
-        self._servings = [Serving(queue, shared) for queue in self._config.queues]
+    async def _serve(self, shared: Shared, left_over: Mapping[str, list[Checkpoint]]) -> None:
+        self._servings = [
+            Serving(queue, shared, left_over.get(queue, ())) for queue in self._config.queues
+        ]
         self._spread_credit()
+        watching = asyncio.create_task(self._machine.watch(), name="gridd-worker watch")
         serving = [asyncio.create_task(s.run(), name=s.queue) for s in self._servings]
         stopping = asyncio.create_task(self._stopping.wait())
         everyone = asyncio.gather(*serving)
@@ -181,10 +237,11 @@ class Agent:
             _log.debug("the server did not answer the goodbye")
         finally:
             stopping.cancel()
+            watching.cancel()
             everyone.cancel()
             for one in self._servings:  # only when we were cancelled is there anything to stop
                 one.give_back("the worker was stopped")
-            await asyncio.gather(everyone, stopping, return_exceptions=True)
+            await asyncio.gather(everyone, stopping, watching, return_exceptions=True)
             await self._all(Serving.idle, STOPPED_MAX_S)
 
     async def _drain(self) -> None:
@@ -219,24 +276,37 @@ class Agent:
 
     def _spread_credit(self) -> None:
         """One queue: all of it, the server counts what is free. Several queues do not know of
-        each other, so each is offered what it holds and what is free now."""
-        several = len(self._servings) > 1
+        each other, so each is offered what it holds and its share of what is free now."""
         active = {one.queue: one.conversation.active for one in self._servings}
         free = max(0, min(self._config.credit - sum(active.values()), int(self._slots.free_cpus)))
+        several = len(self._servings) > 1
+        shares = self._turns.shares(free) if several else {}
         for one in self._servings:
-            if self._mending is not None:
+            if self._machine.holds:
                 one.set_credit(0)
             elif one.queue in self._no_room:
                 one.set_credit(active[one.queue])
+            elif several:
+                one.set_credit(active[one.queue] + shares[one.queue])
             else:
-                one.set_credit(active[one.queue] + free if several else self._config.credit)
+                one.set_credit(self._config.credit)
+        if several and free and self._turn is None:
+            self._turn = asyncio.get_running_loop().call_later(TURN_S, self._on_turn)
+
+    def _on_turn(self) -> None:
+        self._turn = None
+        if self._turns.turn_over():
+            self._spread_credit()
 
     def _on_slots(self) -> None:
         if len(self._servings) > 1:
             self._spread_credit()
 
-    def _on_no_room(self, serving: Serving) -> None:
-        queue = serving.queue
+    def _on_took(self, queue: str) -> None:
+        self._turns.took(queue)
+        self._on_slots()
+
+    def _on_no_room(self, queue: str) -> None:
         former = self._no_room.pop(queue, None)
         if former is not None:
             former.cancel()
@@ -248,42 +318,12 @@ class Agent:
         del self._no_room[queue]
         self._spread_credit()
 
-    # --- the runtime ------------------------------------------------------------------------
-
-    def _on_unavailable(self, error: RuntimeUnavailable) -> None:
-        if self._mending is None:
-            _log.error("%s; no jobs are taken until this works again", error)
-            self._mending = asyncio.create_task(self._mend())
-            self._spread_credit()
-
-    async def _mend(self) -> None:
-        while True:
-            await asyncio.sleep(self._mend_delay_s)
-            # Kept until a program really started: it may open and fail again at once.
-            self._mend_delay_s = min(self._mend_delay_s * 2, MEND_DELAY_MAX_S)
-            if any(one.running for one in self._servings):
-                break  # opening clears away what those still use; the next start is the test
-            try:
-                await self._runtime.close()
-                await self._runtime.open()
-                break
-            except RuntimeUnavailable as error:
-                _log.debug("%s; looking again in %.0f s", error, self._mend_delay_s)
-            except Exception:  # our own fault, and no reason to stand still for ever
-                _log.exception("a fault of the worker itself")
-        self._mending = None
-        _log.info("trying the runtime again; taking jobs")
-        self._spread_credit()
-
-    def _on_works(self) -> None:
-        self._mend_delay_s = MEND_DELAY_FIRST_S
-
     # --- said once ----------------------------------------------------------------------------
 
-    def _on_welcome(self, serving: Serving) -> None:
-        if serving.queue not in self._not_welcomed:
+    def _on_welcome(self, queue: str) -> None:
+        if queue not in self._not_welcomed:
             return
-        self._not_welcomed.discard(serving.queue)
+        self._not_welcomed.discard(queue)
         if not self._not_welcomed and self._on_ready is not None:
             self._on_ready(self._ready_line())
 
@@ -298,62 +338,39 @@ class Agent:
         )
 
 
-def make_runtime(config: Config, worker: str) -> Runtime:
-    """The runtime that the owner chose; imported only then."""
+def make_runtime(config: Config, worker: str, *, owner: bool = True) -> Runtime:
+    """The runtime that the owner chose; imported only then. ``owner``: this process holds the data
+    directory; without that nothing in there is touched."""
     match config.runtime:
         case "docker":
             from gridd_worker.docker import DockerRuntime
+            from gridd_worker.docker_config import ContainerOptions
+            from gridd_worker.docker_images import ImageOptions
 
-            return DockerRuntime(worker=worker)
+            images = ImageOptions(
+                data=config.data_directory if owner else None,
+                api=config.api_address,
+                bytes_max=config.image_cache,
+                age_ms_max=config.image_max_age_ms,
+                pull_s=config.pull_timeout_ms / 1000,
+                build_s=config.build_timeout_ms / 1000,
+                # The engine's builder can't be given a runtime: strangers' code would run in
+                # another one than the owner asks for.
+                builds=not config.no_builds and config.docker_runtime is None,
+                registry_auth=config.registry_auth,
+                git_credentials=config.git_credentials,
+                private_addresses=config.private_addresses == "allow",
+            )
+            containers = ContainerOptions(
+                network=config.job_network, runtime=config.docker_runtime, user=config.user
+            )
+            grid = hashlib.sha256(config.api_address.encode()).hexdigest()[:16]
+            return DockerRuntime(worker=worker, grid=grid, images=images, containers=containers)
         case "process":
             from gridd_worker.process import ProcessRuntime
 
-            return ProcessRuntime()
+            return ProcessRuntime(network_limited=config.job_network != "lan")
         case "null":
             from gridd_worker.null import NullRuntime
 
             return NullRuntime()
-
-
-@contextlib.contextmanager
-def _own_directory(data: Path) -> Iterator[None]:
-    """Make the data directory and hold its lock: two workers would send under one id."""
-    try:
-        data.mkdir(parents=True, exist_ok=True)
-        lock = os.open(data / "worker.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise CannotStart(f"the data directory can't be used: {error}") from None
-    try:
-        _lock(lock, data)
-        yield
-    finally:
-        os.close(lock)
-
-
-def _lock(descriptor: int, data: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise CannotStart(
-            f"another gridd-worker uses {data}; give this one its own with --data-directory"
-        ) from None
-
-
-def _kept_id(data: Path) -> str:
-    """The id in the data directory, drawn once."""
-    file = data / "worker-id"
-    try:
-        kept = check_worker_id(file.read_text().strip())
-    except FileNotFoundError:
-        kept = str(uuid.uuid4())
-    except (ProtocolError, UnicodeDecodeError) as error:
-        raise CannotStart(f"{file} holds no worker id ({error}); remove it or use --id") from None
-    except OSError as error:
-        raise CannotStart(f"the data directory can't be used: {error}") from None
-    with contextlib.suppress(OSError):
-        file.write_text(f"{kept}\n")
-    return kept

@@ -2,32 +2,30 @@
 
 A value is looked for in this order: option, environment (``GRIDD_WORKER_CPUS``), configuration
 file (TOML, keys named after the options), default. Everything that does not fit is refused, all
-at once. Nothing here creates a file or talks to anyone.
+at once. What a text may be is ``config_values``. Nothing here creates a file or talks to anyone.
 """
 
 import os
-import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from gridd_protocol.errors import ProtocolError, shown
 from gridd_protocol.limits import CREDIT_MAX
 from gridd_protocol.messages import Resources
-from gridd_protocol.names import check_queue_name, check_worker_id
-from gridd_protocol.units import parse_bytes, parse_duration_setting
+from gridd_protocol.names import check_worker_id
+from gridd_protocol.units import parse_bytes
+from gridd_worker import config_values as read
 
 RuntimeName = Literal["docker", "process", "null"]
+LogFormat = Literal["text", "json"]
+PrivateAddresses = Literal["refuse", "allow"]
+JobNetwork = Literal["lan", "public", "none"]
 
 NULL_CPUS = 256.0  # the null runtime uses nothing, so it need not be held back by the machine
-QUEUES_MAX = 64
-TAGS_MAX = 64
-_DEVICE = re.compile(r"[A-Za-z0-9._:-]{1,100}")
-_CPUS_MAX = 1 << 20
-_GPUS_MAX = 1_024
+MIN_FREE_DISK_BYTES = 256 << 20  # chosen: logs, notes and small outputs of what runs still fit
 
 
 class ConfigError(Exception):
@@ -44,6 +42,7 @@ class Config:
 
     queues: tuple[str, ...]
     data_directory: Path
+    weights: tuple[int, ...] = ()  # one for each queue; none: all are 1
     api_address: str = "http://127.0.0.1:8000"
     cpus: float = 1.0
     gpus: tuple[str, ...] = ()  # device ids
@@ -55,8 +54,26 @@ class Config:
     runtime: RuntimeName = "docker"
     tags: tuple[str, ...] = ()
     drain_ms: int = 30_000
+    min_free_disk: int = MIN_FREE_DISK_BYTES  # 0: not watched
     proxy: str | None = None  # an address, or "system"
+    log_format: LogFormat = "text"
+    plain: bool = False
     debug: bool = False
+    image_cache: int = 50 << 30  # bytes; 0: no limit
+    image_max_age_ms: int = 30 * 86_400_000
+    pull_timeout_ms: int = 30 * 60_000
+    build_timeout_ms: int = 60 * 60_000
+    no_builds: bool = False
+    registry_auth: Path | None = None
+    git_credentials: Path | None = None
+    private_addresses: PrivateAddresses = "refuse"  # of inputs and of builds' sources
+    job_network: JobNetwork = "lan"
+    docker_runtime: str | None = None  # None: the engine's default
+    user: str | None = None  # numbers, UID or UID:GID; None: the image's
+
+    @property
+    def weights_of_queues(self) -> tuple[int, ...]:
+        return self.weights or (1,) * len(self.queues)
 
     @property
     def credit(self) -> int:
@@ -72,115 +89,6 @@ class Config:
             tags=self.tags,
             runs=runs,
         )
-
-
-# --- readers: text to value, or ValueError with a sentence ---------------------------------
-
-
-def _cpus(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 1 <= value <= _CPUS_MAX:
-        raise ValueError(f"{shown(text)} is not a number of cpus from 1 to {_CPUS_MAX}")
-    return value
-
-
-def _gpus(text: str) -> tuple[str, ...]:
-    """``2`` is the first two devices; ``device=1,3`` names them; ``all`` is what /dev shows."""
-    plain = text.strip().strip("\"'")
-    if plain.isascii() and plain.isdigit() and int(plain) <= _GPUS_MAX:
-        return tuple(str(index) for index in range(int(plain)))
-    if plain == "all":
-        return _gpus_of_machine()
-    devices = plain.removeprefix("device=").split(",")
-    if not plain.startswith("device=") or not all(map(_DEVICE.fullmatch, devices)):
-        raise ValueError(f"{shown(text)} is not of the form 2, device=1,3 or all")
-    if len(set(devices)) != len(devices):
-        raise ValueError(f"{shown(text)} names a device twice")
-    return tuple(devices)
-
-
-def _gpus_of_machine(directory: Path = Path("/dev")) -> tuple[str, ...]:
-    found = (re.fullmatch(r"nvidia([0-9]+)", path.name) for path in directory.glob("nvidia*"))
-    indexes = sorted(int(match[1]) for match in found if match)
-    if not indexes:
-        raise ValueError(
-            "all: there is no NVIDIA device under /dev; name them yourself, as in device=0,1"
-        )
-    return tuple(map(str, indexes))
-
-
-def _duration(text: str) -> int:
-    value = parse_duration_setting(text)
-    if value < 1:
-        raise ValueError(f"{shown(text)} is not longer than 0")
-    return value
-
-
-def _jobs(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or not 1 <= int(text[:9]) <= CREDIT_MAX:
-        raise ValueError(f"{shown(text)} is not a number of jobs from 1 to {CREDIT_MAX}")
-    return int(text)
-
-
-def _directory(text: str) -> Path:
-    if not text.strip() or "\0" in text:
-        raise ValueError(f"{shown(text)} is not a path")
-    return Path(text).expanduser().absolute()
-
-
-def _address(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        fits = parts.port is None or parts.port > 0
-    except ValueError:
-        fits = False
-    if not fits or parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{shown(text)} is not an http:// or https:// address")
-    if parts.query or parts.fragment:
-        raise ValueError(f"{shown(text)} must have no query and no fragment")
-    return text.rstrip("/")
-
-
-def _proxy(text: str) -> str:
-    if text == "system" or urlsplit(text).scheme in ("http", "https", "socks5", "socks5h"):
-        return text
-    raise ValueError(f"{shown(text)} is neither an address of a proxy nor the word system")
-
-
-def _tags(text: str) -> tuple[str, ...]:
-    tags = sorted({tag.strip() for tag in text.split(",")} - {""})
-    if len(tags) > TAGS_MAX or any(len(tag) > 100 for tag in tags):
-        raise ValueError(f"{shown(text)}: at most {TAGS_MAX} tags of 100 characters")
-    return tuple(tags)
-
-
-def _queues(text: str) -> tuple[str, ...]:
-    return _queue_names([name.strip() for name in text.split(",") if name.strip()])
-
-
-def _queue_names(given: Sequence[str]) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(given))
-    if len(names) > QUEUES_MAX:
-        raise ValueError(f"{len(names)} queues; one worker serves at most {QUEUES_MAX}")
-    return tuple(check_queue_name(name) for name in names)
-
-
-def _one_of(*names: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if text.lower() not in names:
-            raise ValueError(f"{shown(text)} is not one of {', '.join(names)}")
-        return text.lower()
-
-    return read
-
-
-def _switch(text: str) -> bool:
-    if text.lower() not in ("true", "1", "yes", "on", "false", "0", "no", "off", ""):
-        raise ValueError(f"{shown(text)} is neither true nor false")
-    return text.lower() in ("true", "1", "yes", "on")
 
 
 # --- the settings --------------------------------------------------------------------------
@@ -204,13 +112,13 @@ class Setting:
 
 SETTINGS: tuple[Setting, ...] = (
     Setting(
-        *("cpus", "cpus", _cpus, "N"),
+        *("cpus", "cpus", read.cpus, "N"),
         "cpus to give to jobs; a job that asks for nothing takes 1 (default: all of this "
         "machine; 256 with the runtime null)",
         "c",
     ),
     Setting(
-        *("gpus", "gpus", _gpus, "SPEC"),
+        *("gpus", "gpus", read.gpus, "SPEC"),
         "gpus to give to jobs: a number, device=1,3 or all (default: 0)",
         "g",
     ),
@@ -219,28 +127,29 @@ SETTINGS: tuple[Setting, ...] = (
         "memory to give to jobs, such as 8g; 0 does not count it (default: all of this machine)",
     ),
     Setting(
-        *("max_job_duration_ms", "max-job-duration", _duration, "TIME"),
+        *("max_job_duration_ms", "max-job-duration", read.duration, "TIME"),
         "longest run of a job, such as 20m (default: 5m)",
         "t",
     ),
     Setting(
-        *("jobs", "jobs", _jobs, "N"),
+        *("jobs", "jobs", read.jobs, "N"),
         "jobs at once, whatever they ask for (default: one for each cpu)",
     ),
     Setting(
-        *("data_directory", "data-directory", _directory, "DIR"),
+        *("data_directory", "data-directory", read.directory, "DIR"),
         "where inputs, outputs, caches and unsent results are kept (default: gridd-worker in the "
         "user's cache directory)",
         "d",
     ),
     Setting(
-        *("api_address", "api-address", _address, "URL"),
+        *("api_address", "api-address", read.address, "URL"),
         "the grid's server (default: http://127.0.0.1:8000)",
         "a",
     ),
     Setting(
-        *("mode", "mode", _one_of("remote", "local"), "remote|local"),
-        "local: the queue is 'local' unless one is named (default: remote)",
+        *("mode", "mode", read.one_of("remote", "local"), "remote|local"),
+        "local: the worker of a grid on this machine, as `gridd up` starts one: the queue is "
+        "'local' unless one is named, and the data directory one of its own (default: remote)",
         "m",
     ),
     Setting(
@@ -248,29 +157,97 @@ SETTINGS: tuple[Setting, ...] = (
         "this worker's name on the grid (default: drawn once, kept in the data directory)",
     ),
     Setting(
-        *("runtime", "runtime", _one_of("docker", "process", "null"), "docker|process|null"),
+        *("runtime", "runtime", read.one_of("docker", "process", "null"), "docker|process|null"),
         "what runs jobs. process runs strangers' commands on this machine itself: naming it is "
         "your permission (default: docker)",
     ),
     Setting(
-        *("tags", "tags", _tags, "A,B"),
+        *("tags", "tags", read.tags, "A,B"),
         "what jobs may ask for by name, such as a site or a licence (default: none)",
     ),
     Setting(
-        *("drain_ms", "drain", _duration, "TIME"),
+        *("drain_ms", "drain", read.duration, "TIME"),
         "after SIGTERM or Ctrl-C, how long running jobs may go on (default: 30s)",
     ),
     Setting(
-        *("proxy", "proxy", _proxy, "URL"),
+        *("min_free_disk", "min-free-disk", parse_bytes, "SIZE"),
+        "take no jobs while less is free where the data directory is; 0 does not look (default: "
+        "256m)",
+    ),
+    Setting(
+        *("log_format", "log-format", read.one_of("text", "json"), "text|json"),
+        "json: one object for each line of the log (default: text)",
+    ),
+    Setting(
+        *("plain", "plain", read.switch, ""),
+        "plain log lines on a terminal too, instead of the view that is redrawn",
+    ),
+    Setting(
+        *("proxy", "proxy", read.proxy, "URL"),
         "reach the server through this proxy; system: as the proxy variables say (default: none)",
     ),
     Setting(
-        *("debug", "debug", _switch, ""),
+        *("image_cache", "image-cache", parse_bytes, "SIZE"),
+        "images that this worker pulled or built and that nothing uses are removed beyond this, "
+        "least recently used first; 0: no limit (default: 50g)",
+    ),
+    Setting(
+        *("image_max_age_ms", "image-max-age", read.duration, "TIME"),
+        "likewise those that were not used for so long (default: 30d)",
+    ),
+    Setting(
+        *("pull_timeout_ms", "pull-timeout", read.duration, "TIME"),
+        "longest pull of an image (default: 30m)",
+    ),
+    Setting(
+        *("build_timeout_ms", "build-timeout", read.duration, "TIME"),
+        "longest build of an image, with the fetching of its source (default: 1h)",
+    ),
+    Setting(
+        *("no_builds", "no-builds", read.switch, ""),
+        "refuse jobs whose image has to be built",
+    ),
+    Setting(
+        *("registry_auth", "registry-auth", read.readable, "FILE"),
+        "logins for private registries, in the form of Docker's config.json; every job of the "
+        "queues can then use those images (default: none)",
+    ),
+    Setting(
+        *("git_credentials", "git-credentials", read.readable, "FILE"),
+        "logins for private git repositories, a line https://USER:TOKEN@HOST/PATH for each; every "
+        "job of the queues can then build from them (default: none)",
+    ),
+    Setting(
+        *("private_addresses", "private-addresses", read.one_of("refuse", "allow"), "refuse|allow"),
+        "whether inputs and sources of builds may be fetched from loopback and private addresses. "
+        "The grid's own files always may, link-local and metadata addresses never (default: "
+        "refuse; allow with --mode local)",
+    ),
+    Setting(
+        *("job_network", "job-network", read.one_of("lan", "public", "none"), "lan|public|none"),
+        "what containers may reach: lan is everything but this machine's own services, other jobs "
+        "and metadata addresses; public is likewise without private addresses; none has no "
+        "network (default: lan)",
+    ),
+    Setting(
+        *("docker_runtime", "docker-runtime", read.docker_runtime, "NAME"),
+        "run containers with this runtime of the engine, such as runsc; no images are built then "
+        "(default: the engine's)",
+    ),
+    Setting(
+        *("user", "user", read.user, "UID[:GID]"),
+        "run containers as this user, whatever their image says (default: the image's)",
+    ),
+    Setting(
+        *("debug", "debug", read.switch, ""),
         "log all traffic with the server",
     ),
 )
 
-QUEUES = Setting("queues", "queues", _queues, "QUEUE", "queues to serve")
+QUEUES = Setting(
+    *("queues", "queues", read.queues, "QUEUE"),
+    "queues to serve; QUEUE=3 gets three turns where another gets one",
+)
 """On the command line by position; in environment and file separated by commas."""
 
 
@@ -279,6 +256,8 @@ def load(
     options: Mapping[str, str | None],
     environment: Mapping[str, str],
     file: Path | None = None,
+    *,
+    queue_needed: bool = True,
 ) -> Config:
     """``options`` by field name, ``None`` where not given. ``queues`` from the command line; in
     environment and file their names are separated by commas.
@@ -295,16 +274,30 @@ def load(
                 break
     named = [given for given in _sources(QUEUES, {}, environment, stored, file) if given[0]]
     if queues:
-        _read("queues", _queue_names, queues, "QUEUE", values, complaints)
+        _read("queues", read.weighted, queues, "QUEUE", values, complaints)
     elif named:
-        _read("queues", _queues, *named[0], values, complaints)
+        _read("queues", read.queues, *named[0], values, complaints)
     elif values.get("mode") == "local":
-        values["queues"] = ("local",)
-    else:
+        values["queues"] = {"local": 1}
+    elif queue_needed:
         complaints.append("QUEUE: name at least one queue to serve")
+    complaints += _unfit(values)
     if complaints:
         raise ConfigError(complaints)
-    return Config(**(_defaults(values.get("runtime", "docker"), environment) | values))
+    weights: dict[str, int] = values.pop("queues", {})
+    values["queues"] = tuple(weights)
+    if set(weights.values()) - {1}:
+        values["weights"] = tuple(weights.values())
+    return Config(**(_defaults(values, environment) | values))
+
+
+def _unfit(values: Mapping[str, Any]) -> list[str]:
+    """What is asked of a runtime that can't do it is refused, not ignored."""
+    runtime = values.get("runtime", "docker")
+    asked = [option for option in ("docker_runtime", "user") if values.get(option)]
+    if runtime == "docker" or not asked:
+        return []
+    return [f"--{option.replace('_', '-')}: the runtime {runtime} has no such" for option in asked]
 
 
 def _sources(
@@ -369,15 +362,18 @@ def _as_text(value: object) -> str | None:
     return None
 
 
-def _defaults(runtime: str, environment: Mapping[str, str]) -> dict[str, Any]:
-    """What depends on the machine and on the runtime."""
+def _defaults(values: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    """What depends on the machine, the runtime and the mode."""
     cache = environment.get("XDG_CACHE_HOME") or ""
     base = Path(cache) if os.path.isabs(cache) else Path.home() / ".cache"
-    null = runtime == "null"
+    null = values.get("runtime") == "null"
+    local = values.get("mode") == "local"
     return {
-        "data_directory": base / "gridd-worker",
+        "data_directory": base / ("gridd-worker-local" if local else "gridd-worker"),
         "cpus": NULL_CPUS if null else float(machine_cpus()),
         "memory": 0 if null else machine_memory(),
+        # Who submits to a local grid is on its machine, and reaches all that anyway.
+        "private_addresses": "allow" if local else "refuse",
     }
 
 

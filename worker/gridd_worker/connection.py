@@ -11,7 +11,7 @@ import logging
 import random
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
 from typing import Protocol
 from urllib.parse import quote, urlsplit
@@ -87,8 +87,9 @@ def worker_url(api_address: str, queue: str) -> str:
 
 
 class Wire(Protocol):
-    """What stands between messages and frames. ``take`` gives frames that it owes by itself, and
-    ``tick`` messages that time brings, at ``due``."""
+    """What stands between messages and frames. ``take`` gives frames that it owes by itself,
+    ``tick`` messages that time brings, and ``lost`` the reason to give the connection up; ``due``
+    is when to ask for the latter two."""
 
     def encode(
         self, messages: list[FromWorker], now_ms: int, wall_ms: int
@@ -99,6 +100,8 @@ class Wire(Protocol):
     def due(self) -> int | None: ...
 
     def tick(self, now_ms: int, wall_ms: int) -> list[ToWorker]: ...
+
+    def lost(self, now_ms: int) -> str | None: ...
 
     def decode(self, data: str | bytes, now_ms: int, wall_ms: int) -> Decoded[ToWorker]: ...
 
@@ -123,6 +126,9 @@ class Native:
     def tick(self, now_ms: int, wall_ms: int) -> list[ToWorker]:
         return []
 
+    def lost(self, now_ms: int) -> str | None:
+        return None  # the conversation's heartbeats tell
+
     def decode(self, data: str | bytes, now_ms: int, wall_ms: int) -> Decoded[ToWorker]:
         return self._codec.decode_to_worker(data)
 
@@ -140,7 +146,9 @@ class Connection:
         tls: ssl.SSLContext | None = None,
         user_agent: str = "gridd-worker",
         delays: Delays | None = None,
+        rival: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
+        """``rival``: whether another worker is connected under our id, as the server sees it."""
         self._url = url
         self._conversation = conversation
         self._act = act
@@ -148,6 +156,7 @@ class Connection:
         self._tls = tls
         self._user_agent = user_agent
         self._delays = delays or Delays()
+        self._rival = rival
         self._dialect = UpstreamDialect()
         self._tongue = ""
         self._work = asyncio.Event()  # something may be owed to the server
@@ -171,11 +180,19 @@ class Connection:
             if self._leaving.is_set():
                 return
             self._on_lost(end, why)
-            delay_s = self._delays.after(end)
-            _log.debug("%s: %s; trying again in %.2f s", self._url, why, delay_s)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(delay_s):
-                    await self._leaving.wait()
+            await self._wait(self._delays.after(end), why)
+            while end is End.REPLACED and not self._leaving.is_set() and await self._has_rival():
+                await self._wait(self._delays.after(end), "its place is still taken")
+
+    async def _wait(self, delay_s: float, why: str) -> None:
+        _log.debug("%s: %s; trying again in %.2f s", self._url, why, delay_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(delay_s):
+                await self._leaving.wait()
+
+    async def _has_rival(self) -> bool:
+        """Two that took each other's place again and again would both lose their jobs."""
+        return self._rival is not None and await self._rival()
 
     # --- one connection -----------------------------------------------------------------
 
@@ -198,7 +215,7 @@ class Connection:
             return End.FAILED, _sentence(error)
         try:
             if socket.subprotocol is None:  # it knows neither of ours: upstream's server
-                self._dialect.opened()
+                self._dialect.opened(_now_ms())
                 self._tongue = " (upstream's protocol)"
                 return await self._converse(socket, self._dialect)
             return await self._converse(socket, Native(Codec(socket.subprotocol)))
@@ -258,6 +275,9 @@ class Connection:
             now_ms = _now_ms()
             if (due := wire.due()) is not None and due <= now_ms:
                 self._receive(wire.tick(now_ms, _wall_ms()))
+            if (why := wire.lost(now_ms)) is not None:
+                socket.transport.abort()
+                raise _Lost(why)
             frame = self._conversation.take(now_ms, _wall_ms())
             for owed in wire.take():
                 await self._send(socket, owed)
@@ -308,7 +328,11 @@ class Connection:
             return
         self._said_lost = True
         if end is End.REPLACED:
-            _log.error("%s: another worker uses the same id; give one of them --id", self._url)
+            _log.error(
+                "%s: another worker uses the same id and has taken this one's place; give one of "
+                "them another --id (this one takes jobs again when the other is gone)",
+                self._url,
+            )
         else:
             _log.warning("no connection to %s: %s; trying until there is one", self._url, why)
 

@@ -48,6 +48,9 @@ from gridd_worker.logs import LogBuffer
 
 FRAME_TARGET_BYTES = 900_000  # a frame is closed beyond it, so it stays under 1 MiB
 LOG_INTERVAL_MS = 20  # frames that only carry log lines keep this distance
+# A log that is read again may have lost its beginning only if it is longer than this: the engine
+# keeps at least 64 MiB, of which the text of short lines is the smaller part.
+CUT_LOG_BYTES_MIN = 8 << 20
 IN_HAND_MAX = CREDIT_MAX  # attempts: a hello can name no more; a push beyond it is ignored
 SILENCE_HEARTBEATS = 3  # a server that said nothing for as many heartbeats is gone
 
@@ -71,6 +74,8 @@ class Attempt:
     log: LogBuffer
     started: Started | None = None
     ending: Finished | Release | None = None  # set exactly in the phases FINISHED and RELEASED
+    replaying_until_ms: int | None = None  # taken up: lines up to this time are read again
+    replayed_bytes: int = 0
     # of this connection:
     announced: bool = False  # named in our hello
     started_sent: bool = False
@@ -138,9 +143,20 @@ class _Owed:
 
 
 class Conversation:
-    """``worker`` is our id. ``credit`` is how many jobs we are willing to hold at once."""
+    """``worker`` is our id. ``credit`` is how many jobs we are willing to hold at once.
+    ``sharing``: there are other queues, so what a run leaves free is not this queue's again until
+    ``set_credit`` says so; the server hears that before it hears of the end."""
 
-    def __init__(self, worker: str, version: str, resources: Resources, credit: int) -> None:
+    def __init__(
+        self,
+        worker: str,
+        version: str,
+        resources: Resources,
+        credit: int,
+        *,
+        sharing: bool = False,
+    ) -> None:
+        self._sharing = sharing
         self._worker = worker
         self._version = version
         self._resources = resources
@@ -257,6 +273,19 @@ class Conversation:
         )
         return True
 
+    def take_up(self, started: Started, log: LogBuffer, wall_ms: int) -> bool:
+        """A run that an earlier process began and that goes on; call before the first hello. Its
+        lines up to ``wall_ms`` come again. False when there are too many."""
+        if len(self._attempts) >= IN_HAND_MAX or started.job in self._attempts:
+            return False
+        self._attempts[started.job] = Attempt(
+            *(started.job, started.attempt, Phase.RUNNING, log),
+            started=started,
+            replaying_until_ms=wall_ms,
+        )
+        self._active += 1
+        return True
+
     def set_credit(self, jobs: int) -> None:
         self._credit = min(max(jobs, 0), CREDIT_MAX)
 
@@ -277,8 +306,23 @@ class Conversation:
         found = self._find(job, attempt)
         if found is None or found.phase in _OVER:
             return
+        if found.replaying_until_ms is not None:
+            lines = self._replay(found, step, lines, found.replaying_until_ms)
         found.log.append(step, lines)
         self._owe(found, urgent=False)
+
+    def _replay(
+        self, attempt: Attempt, step: Step, lines: list[LogLine], until_ms: int
+    ) -> list[LogLine]:
+        """Takes in what is read again of a log; answers the lines that are new."""
+        new = next((at for at, line in enumerate(lines) if line.time > until_ms), len(lines))
+        attempt.log.append(step, lines[:new])
+        attempt.replayed_bytes += sum(len(line.text) for line in lines[:new])
+        if new < len(lines):
+            attempt.replaying_until_ms = None
+            if attempt.replayed_bytes >= CUT_LOG_BYTES_MIN:
+                attempt.log.replayed()
+        return lines[new:]
 
     def uploading(self, job: str, attempt: int) -> None:
         found = self._find(job, attempt)
@@ -374,7 +418,10 @@ class Conversation:
 
     def _resume(self, attempt: Attempt, cursor: int) -> None:
         attempt.announced = False
-        attempt.log.rewind(cursor)
+        cut = attempt.replayed_bytes >= CUT_LOG_BYTES_MIN
+        attempt.log.rewind(cursor, replaying=cut or attempt.replaying_until_ms is not None)
+        if cut and attempt.replaying_until_ms is None:
+            attempt.log.replayed()
         if attempt.started is not None or attempt.ending is not None:
             self._owe(attempt, urgent=True)
         if attempt.log.backlog:
@@ -398,7 +445,7 @@ class Conversation:
             return
         found.phase = phase
         found.ending = ending
-        self._active -= 1
+        self._one_less()
         self._owe(found, urgent=True)
 
     def _drop(self, job: str, number: int, why: str) -> list[Action]:
@@ -410,8 +457,13 @@ class Conversation:
         self._owed.chatty.pop(job, None)
         if found.phase in _OVER:
             return [Forget(job, number, why)]
-        self._active -= 1
+        self._one_less()
         return [Stop(job, number, why)]
+
+    def _one_less(self) -> None:
+        self._active -= 1
+        if self._sharing:
+            self._credit = max(self._credit - 1, 0)
 
     def _owe(self, attempt: Attempt, *, urgent: bool) -> None:
         if self._link is _Link.OPEN:  # else the welcome will look at every attempt

@@ -6,28 +6,40 @@ only a closed response is a cancelled request. What a container may do stands in
 """
 
 import asyncio
+import contextlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any, Final
 
 import aiohttp
 from aiodocker import Docker, DockerError
 
+from gridd_protocol.definitions import Definition
 from gridd_protocol.messages import Kind
 from gridd_worker.commandline import CommandError
-from gridd_worker.docker_config import LABEL_WORKER, container_config
-from gridd_worker.docker_images import ImageError, Images
+from gridd_worker.docker_build import BuildRoom
+from gridd_worker.docker_config import (
+    LABEL_ATTEMPT,
+    LABEL_GRID,
+    LABEL_JOB,
+    LABEL_QUEUE,
+    LABEL_WORKER,
+    ContainerOptions,
+    container_config,
+)
+from gridd_worker.docker_images import ImageError, ImageOptions, Images
 from gridd_worker.docker_logs import BROKEN
-from gridd_worker.docker_network import close_metadata, ensure_network
+from gridd_worker.docker_network import close_addresses, ensure_network
 from gridd_worker.docker_run import DockerRun, remove
 from gridd_worker.null import Ended
 from gridd_worker.remarks import no_image, not_run
-from gridd_worker.runtime import LogSink, RuntimeUnavailable, Task
+from gridd_worker.runtime import Finding, Key, LogSink, Runtime, RuntimeUnavailable, Task
 
 _log = logging.getLogger("gridd_worker")
 
 _SOCKET: Final = "unix:///var/run/docker.sock"
+_PING_S: Final = 10.0  # an engine that takes longer to list one container is as good as gone
 _CALL: Final = aiohttp.ClientTimeout(total=60, sock_connect=5)
 # What the engine says when it, not the job, lacks something. Matched in lower case.
 _MACHINE_FAULTS: Final = (
@@ -38,18 +50,31 @@ _MACHINE_FAULTS: Final = (
 )
 
 
-class DockerRuntime:
-    """``host`` as in DOCKER_HOST, ``unix://…`` only. ``worker`` is this worker's id: containers
-    that an earlier process of it left behind are removed by ``open``."""
+class DockerRuntime(Runtime):
+    """``host`` as in DOCKER_HOST, ``unix://…`` only. ``worker`` is this worker's id and ``grid``
+    tells grids apart: together they mark the containers that are this worker's to take up and to
+    remove, and no others are touched."""
 
     kinds: tuple[Kind, ...] = ("container",)
+    lasting = True
 
-    def __init__(self, host: str | None = None, *, worker: str | None = None) -> None:
+    def __init__(
+        self,
+        host: str | None = None,
+        *,
+        worker: str | None = None,
+        grid: str = "",
+        images: ImageOptions | None = None,
+        containers: ContainerOptions | None = None,
+    ) -> None:
         self._host = host or os.environ.get("DOCKER_HOST") or _SOCKET
         self._worker = worker
+        self._grid = grid
         self._connector: aiohttp.UnixConnector | None = None
         self._docker: Docker | None = None
         self._images: Images | None = None
+        self._image_options = images
+        self._options = containers or ContainerOptions()
         self._cpus = 1.0
         self._about = "docker: not open"
 
@@ -59,15 +84,17 @@ class DockerRuntime:
 
     async def open(self) -> None:
         if not self._host.startswith("unix://"):
-            raise RuntimeUnavailable(f"DOCKER_HOST is {self._host}: only unix:// is supported")
+            raise RuntimeUnavailable(
+                f"DOCKER_HOST is {self._host}: only unix:// is supported", final=True
+            )
         # The usual limit of 100 connections would be used up by 50 containers.
         self._connector = aiohttp.UnixConnector(self._host.removeprefix("unix://"), limit=0)
         self._docker = Docker(url="unix://localhost", connector=self._connector, timeout=_CALL)
-        self._images = Images(self._docker)
+        self._images = Images(self._docker, self._image_options, worker=self._worker or "")
         try:
             info = await self._docker.system.info()
-            await ensure_network(self._docker)
-            await self._remove_orphans()
+            await ensure_network(self._docker, self._options.network)
+            await self._images.open()
         except BROKEN as error:
             await self.close()
             raise RuntimeUnavailable(
@@ -75,10 +102,35 @@ class DockerRuntime:
                 " start it, or choose another runtime"
             ) from None
         self._cpus = float(info.get("NCPU") or 1)
-        open_metadata = await close_metadata()
         self._about = f"docker {info.get('ServerVersion')}: {self._cpus:g} cpus"
-        if open_metadata:
-            self._about += f"; jobs can reach link-local addresses: {open_metadata}"
+        try:
+            self._check_runtime(info.get("Runtimes") or {})
+            await self._close_addresses()
+        except RuntimeUnavailable:
+            await self.close()
+            raise
+
+    def _check_runtime(self, known: dict[str, Any]) -> None:
+        wanted = self._options.runtime
+        if wanted is None:
+            return
+        if wanted not in known:
+            raise RuntimeUnavailable(
+                f"--docker-runtime {wanted}: the engine knows {', '.join(sorted(known))} only",
+                final=True,
+            )
+        self._about += f", runtime {wanted}"
+
+    async def _close_addresses(self) -> None:
+        problem = await close_addresses(self._options.network)
+        if problem and self._options.network != "lan":
+            raise RuntimeUnavailable(
+                f"--job-network {self._options.network} can't be had: {problem}", final=True
+            )
+        if problem:
+            self._about += (
+                "; jobs can reach this machine's own services and link-local addresses: " + problem
+            )
 
     async def start(
         self, task: Task, log: LogSink, started: Callable[[], None]
@@ -86,9 +138,13 @@ class DockerRuntime:
         if self._docker is None or self._images is None:
             raise RuntimeUnavailable("the Docker runtime is not open")
         try:
-            image = await self._images.ensure(task.definition, log)
-            config = container_config(task, image, self._cpus)
-            return await self._launch(self._docker, config, task, log, started)
+            try:
+                return await self._from_image(self._docker, self._images, task, log, started)
+            except DockerError as error:
+                # Another worker of this engine may have pruned the image just then.
+                if error.status != 404 or "no such image" not in error.message.lower():
+                    raise
+                return await self._from_image(self._docker, self._images, task, log, started)
         except ImageError as error:
             return Ended(no_image(str(error), building=error.building))
         except CommandError as error:
@@ -102,12 +158,98 @@ class DockerRuntime:
                 f"the Docker engine does not answer: {error or type(error).__name__}"
             ) from None
 
+    async def check(self) -> None:
+        if self._docker is None:
+            raise RuntimeUnavailable("the Docker runtime is not open")
+        try:
+            async with asyncio.timeout(_PING_S):
+                await self._docker._query_json("containers/json", params={"limit": "1"})
+        except BROKEN as error:
+            raise RuntimeUnavailable(
+                f"the Docker engine does not answer: {error or type(error).__name__}"
+            ) from None
+
+    async def adopt(
+        self, task: Task, log: LogSink, started: Callable[[], None]
+    ) -> DockerRun | None:
+        if self._docker is None:
+            raise RuntimeUnavailable("the Docker runtime is not open")
+        try:
+            for container, key in await self._ours(self._docker):
+                if key == (task.queue, task.job, task.attempt):
+                    return await DockerRun.adopt(self._docker, container, task, log, started)
+        except BROKEN as error:
+            raise RuntimeUnavailable(
+                f"the Docker engine does not answer: {error or type(error).__name__}"
+            ) from None
+        return None
+
+    async def examine(self) -> list[Finding]:
+        if self._docker is None:
+            return []
+        info = await self._docker.system.info()
+        wanted = {"MemoryLimit": "memory", "CpuCfsQuota": "cpu", "PidsLimit": "processes"}
+        missing = [what for name, what in wanted.items() if not info.get(name)]
+        if missing:
+            found = f"the engine can't limit {', '.join(missing)}: a job may take all there is"
+            todo = "switch on these control groups in the kernel"
+            return [Finding("limits", "warn", found, todo)]
+        return [Finding("limits", "ok", "memory, cpu and processes of each job are limited")]
+
+    async def fetch_image(self, image: str) -> str | None:
+        if self._images is None:
+            raise RuntimeUnavailable("the Docker runtime is not open")
+        try:
+            await self._images.ensure(Definition(image=image), lambda _, lines: None)
+        except ImageError as error:
+            return str(error)
+        except BROKEN as error:
+            return f"the Docker engine does not answer: {error or type(error).__name__}"
+        return None
+
+    async def sweep(self, keep: Set[Key]) -> None:
+        if self._docker is None or self._worker is None:
+            return
+        with contextlib.suppress(*BROKEN):  # an engine that went away is found out by ``check``
+            for container, key in await self._ours(self._docker):
+                if key not in keep:
+                    _log.warning("removing container %s of an earlier run", container[:12])
+                    await remove(self._docker, container)
+
     async def close(self) -> None:
+        if self._images is not None:
+            await self._images.close()
         if self._docker is not None:
             await self._docker.close()
         if self._connector is not None:
             await self._connector.close()
         self._docker = self._connector = self._images = None
+
+    async def _from_image(
+        self,
+        docker: Docker,
+        images: Images,
+        task: Task,
+        log: LogSink,
+        started: Callable[[], None],
+    ) -> DockerRun:
+        image = await images.ensure(task.definition, log, self._build_room(task))
+        return await self._launch(
+            docker,
+            container_config(task, image, self._cpus, self._options),
+            task,
+            log,
+            started,
+        )
+
+    def _build_room(self, task: Task) -> BuildRoom:
+        """Building for a job may use what the job may, and has its network."""
+        host = container_config(task, "", self._cpus, self._options)["HostConfig"]
+        return BuildRoom(
+            cpus=host["NanoCpus"] / 1e9,
+            memory_bytes=host.get("Memory", 0),
+            network=host["NetworkMode"],
+        )
 
     async def _launch(
         self,
@@ -117,7 +259,8 @@ class DockerRuntime:
         log: LogSink,
         started: Callable[[], None],
     ) -> DockerRun:
-        await ensure_network(docker)
+        await ensure_network(docker, self._options.network)
+        config["Labels"][LABEL_GRID] = self._grid
         container = await _created(docker, config)
         try:
             return await DockerRun.begin(docker, container, task, log, started)
@@ -126,13 +269,19 @@ class DockerRuntime:
             await asyncio.shield(remove(docker, container))
             raise
 
-    async def _remove_orphans(self) -> None:
-        if self._worker is None or self._docker is None:
-            return
-        filters = {"label": [f"{LABEL_WORKER}={self._worker}"]}
-        for container in await self._docker.containers.list(all=True, filters=filters):
-            _log.warning("removing container %s of an earlier run", container.id[:12])
-            await remove(self._docker, container.id)
+    async def _ours(self, docker: Docker) -> list[tuple[str, Key | None]]:
+        """This worker's containers, with what they run."""
+        labels = [f"{LABEL_WORKER}={self._worker}", f"{LABEL_GRID}={self._grid}"]
+        async with asyncio.timeout(_CALL.total):
+            found = await docker.containers.list(all=True, filters={"label": labels})
+        return [(container.id, _key_of(container["Labels"])) for container in found]
+
+
+def _key_of(labels: dict[str, str]) -> Key | None:
+    try:
+        return labels[LABEL_QUEUE], labels[LABEL_JOB], int(labels[LABEL_ATTEMPT])
+    except (KeyError, ValueError):
+        return None
 
 
 async def _created(docker: Docker, config: dict[str, Any]) -> str:

@@ -5,16 +5,24 @@ code; what they do not need is not there.
 """
 
 import hashlib
+from dataclasses import dataclass
 from typing import Any, Final
 
 from gridd_worker.commandline import split_command, variables
+from gridd_worker.config import JobNetwork
 from gridd_worker.runtime import Task
 
-NETWORK: Final = "gridd-jobs"
+NETWORKS: Final[dict[JobNetwork, str]] = {
+    "lan": "gridd-jobs",
+    "public": "gridd-public",
+    "none": "none",  # the engine's own
+}
+"""Each but the last is a bridge of its own; see ``docker_network`` for what it leads to."""
 LABEL_JOB: Final = "gridd.job"
 LABEL_ATTEMPT: Final = "gridd.attempt"
 LABEL_QUEUE: Final = "gridd.queue"
 LABEL_WORKER: Final = "gridd.worker"
+LABEL_GRID: Final = "gridd.grid"  # which server, so that equal ids on two grids do not meet
 
 # The engine's file is the buffer between the program and us. `local` keeps bytes as they are
 # (json-file breaks a character at each 16 KiB cut). Twice this may be on disk for each job; only
@@ -24,14 +32,27 @@ _LOG_FILES: Final = "2"
 _NOFILE_MAX: Final = 16_384  # root of a small machine has a hard limit of 20,000
 
 
+@dataclass(frozen=True, slots=True)
+class ContainerOptions:
+    """What the worker's owner says of all containers. ``runtime``: one of the engine's; ``user``:
+    ``UID`` or ``UID:GID``; None leaves it to the engine, the image."""
+
+    network: JobNetwork = "lan"
+    runtime: str | None = None
+    user: str | None = None
+
+
 def cache_volume(queue: str) -> str:
     """The volume at ``/job-cache``: each queue has its own, so queues can't read one another."""
     return f"gridd-cache-{hashlib.sha256(queue.encode()).hexdigest()[:32]}"
 
 
-def container_config(task: Task, image: str, host_cpus: float) -> dict[str, Any]:
+def container_config(
+    task: Task, image: str, host_cpus: float, options: ContainerOptions | None = None
+) -> dict[str, Any]:
     """The body of ``POST /containers/create``. Raises ``CommandError`` for a broken command."""
     definition = task.definition
+    options = options or ContainerOptions()
     env = variables(task)
     config: dict[str, Any] = {
         "Image": image,
@@ -45,18 +66,20 @@ def container_config(task: Task, image: str, host_cpus: float) -> dict[str, Any]
             LABEL_QUEUE: task.queue,
             LABEL_WORKER: task.worker,
         },
-        "HostConfig": _host_config(task, host_cpus),
+        "HostConfig": _host_config(task, host_cpus, options),
     }
     if (command := split_command(definition.command, env)) is not None:
         config["Cmd"] = command
     if (entrypoint := split_command(definition.entrypoint, env)) is not None:
         config["Entrypoint"] = entrypoint
+    if options.user is not None:
+        config["User"] = options.user
     if definition.workdir:
         config["WorkingDir"] = definition.workdir
     return config
 
 
-def _host_config(task: Task, host_cpus: float) -> dict[str, Any]:
+def _host_config(task: Task, host_cpus: float, options: ContainerOptions) -> dict[str, Any]:
     allowance = task.allowance
     host: dict[str, Any] = {
         # More cpus than the host has is refused by the engine.
@@ -65,7 +88,7 @@ def _host_config(task: Task, host_cpus: float) -> dict[str, Any]:
         "CapDrop": ["ALL"],
         "SecurityOpt": ["no-new-privileges"],
         "Init": True,  # reaps orphans, and a kill reaches all of them
-        "NetworkMode": NETWORK,
+        "NetworkMode": NETWORKS[options.network],
         "LogConfig": {
             "Type": "local",
             "Config": {"max-size": _LOG_FILE_SIZE, "max-file": _LOG_FILES, "compress": "false"},
@@ -76,6 +99,8 @@ def _host_config(task: Task, host_cpus: float) -> dict[str, Any]:
         ],
         "Mounts": _mounts(task),
     }
+    if options.runtime is not None:
+        host["Runtime"] = options.runtime
     if allowance.memory_bytes:
         host["Memory"] = host["MemorySwap"] = allowance.memory_bytes
     if allowance.shm_bytes:

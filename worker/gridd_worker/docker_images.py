@@ -1,17 +1,15 @@
-"""Makes sure that a job's image is on this engine: found, pulled, or built (inline Dockerfile).
+"""Makes sure that a job's image is on this engine: found, pulled, or built.
 
-Pulls and builds are read by ourselves (see ``docker_logs``), have deadlines, and end when their
-task is cancelled. The same image is asked for once at a time.
+Pulls and builds are read by ourselves (see ``docker_progress``), have deadlines, and end when
+their task is cancelled. Those who want the same image at once share one pull or build.
 """
 
 import asyncio
 import hashlib
-import io
-import json
 import logging
-import tarfile
-import time
-from collections.abc import AsyncIterator, Callable
+import re
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
@@ -19,142 +17,225 @@ from aiodocker import Docker, DockerError
 
 from gridd_protocol.canonical import canonical_json
 from gridd_protocol.definitions import Build, Definition
-from gridd_protocol.messages import LogLine, Step
-from gridd_worker.docker_logs import open_stream
-from gridd_worker.lines import split_text
-from gridd_worker.locks import NamedLocks
+from gridd_protocol.errors import shown
+from gridd_worker.build_fetch import Sources
+from gridd_worker.build_git import GitFetcher
+from gridd_worker.credentials import CredentialsError, RegistryLogins, read_registry_logins
+from gridd_worker.docker_build import Builder, BuildRoom, Steps
+from gridd_worker.docker_progress import Tell, run_request
+from gridd_worker.dockerfile import Base
+from gridd_worker.files import remove_tree
+from gridd_worker.http_client import Http
+from gridd_worker.image_error import ImageError
+from gridd_worker.image_store import ImageStore, now_ms
+from gridd_worker.runtime import RuntimeUnavailable
+from gridd_worker.shared_work import SharedWork
+
+__all__ = ["ImageError", "ImageOptions", "Images", "with_tag"]
 
 _log = logging.getLogger("gridd_worker")
 
-_TOTAL_S: Final = 30 * 60.0
 _NO_PROGRESS_S: Final = 120.0
-_PROGRESS_MS: Final = 1_000  # a layer's progress bar goes out this often; other lines at once
-_EVENT_BYTES_MAX: Final = 1 << 20
-_LINE_BYTES_MAX: Final = 8 << 10
-_BUILT: Final = "gridd-built"
-
-Tell = Callable[[Step, list[LogLine]], None]
+_NO_LIMIT: Final = 1 << 62
+_ALIASES: Final = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
+_REFERENCE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,511}")
 
 
-class ImageError(Exception):
-    """The image can't be had, and it is not this machine's fault: a sentence."""
+@dataclass(frozen=True, slots=True)
+class ImageOptions:
+    """``data``: where the record of images and the files of builds are; None keeps no record, and
+    nothing is pruned then. ``api``: the grid's own address. ``bytes_max`` 0: no limit. The rest are
+    the owner's options."""
 
-    def __init__(self, message: str, *, building: bool = False) -> None:
-        super().__init__(message)
-        self.building = building
+    data: Path | None = None
+    api: str = ""
+    bytes_max: int = 50 << 30
+    age_ms_max: int = 30 * 86_400_000
+    pull_s: float = 1_800.0
+    build_s: float = 3_600.0
+    no_progress_s: float = _NO_PROGRESS_S
+    builds: bool = True
+    registry_auth: Path | None = None
+    git_credentials: Path | None = None
+    private_addresses: bool = False  # a build's source may be at one
 
 
 class Images:
-    """Images of one engine. ``no_progress_s`` and ``total_s`` bound each pull and build."""
+    """Images of one engine. ``open`` before, ``close`` after."""
 
     def __init__(
-        self, docker: Docker, *, no_progress_s: float = _NO_PROGRESS_S, total_s: float = _TOTAL_S
+        self, docker: Docker, options: ImageOptions | None = None, *, worker: str = ""
     ) -> None:
         self._docker = docker
-        self._no_progress_s = no_progress_s
-        self._total_s = total_s
-        self._locks = NamedLocks()
+        self._options = options or ImageOptions()
+        self._worker = worker
+        data = self._options.data
+        self.store = ImageStore(
+            docker,
+            data / "images.json" if data else None,
+            worker=worker,
+            bytes_max=self._options.bytes_max or _NO_LIMIT,
+            age_ms_max=self._options.age_ms_max,
+        )
+        self._pulls: SharedWork[dict[str, Any]] = SharedWork()
+        self._builds: SharedWork[str] = SharedWork()
+        self._native: str | None = None  # the engine's own platform
+        self._http: Http | None = None
+        self._builder: Builder | None = None
 
-    async def ensure(self, definition: Definition, log: Tell) -> str:
-        """The name to create a container from. Raises ``ImageError``, or ``DockerError`` with
-        status 900 and ``aiohttp.ClientError`` when the engine itself is gone."""
+    async def open(self) -> None:
+        """Raises ``RuntimeUnavailable`` when the data directory can't be used, and what the engine
+        raises."""
+        options = self._options
+        scratch = options.data / "builds" if options.data else None
+        if scratch is not None:
+            try:
+                await asyncio.to_thread(remove_tree, scratch)  # what an earlier process left
+            except OSError as error:
+                raise RuntimeUnavailable(f"the data directory can't be used: {error}") from None
+        version = await self._docker.version()
+        self._native = f"{version.get('Os')}/{version.get('Arch')}"
+        self._http = Http(options.api, private=options.private_addresses)
+        sources = Sources(
+            self._http,
+            GitFetcher(self._http.resolve),
+            git_credentials=options.git_credentials,
+            api=options.api,
+        )
+        self._builder = Builder(
+            self._docker, sources, scratch, worker=self._worker, build_s=options.build_s
+        )
+        if options.data is not None:
+            await self.store.open()
+
+    async def close(self) -> None:
+        await self.store.close()
+        if self._http is not None:
+            await self._http.close()
+            self._http = None
+
+    async def ensure(self, definition: Definition, log: Tell, room: BuildRoom | None = None) -> str:
+        """The name to create a container from. Raises ``ImageError``; ``RuntimeUnavailable`` when
+        this machine's disk fails; ``DockerError`` with status 900 and ``aiohttp.ClientError`` when
+        the engine itself is gone."""
         build = definition.build
         if build is not None and build != Build():
-            return await self._ensure_built(build, log)
-        if not definition.image:
+            name = await self._built(build, room or BuildRoom(), log)
+        elif not definition.image:
             raise ImageError("the definition names no image", building=True)
-        name = with_tag(definition.image)
-        async with self._locks.lock(name):
-            if not await self._is_there(name):
-                await self._pull(name, log)
+        else:
+            name = with_tag(definition.image)
+            await self._had(Base(name), log)
+        self.store.used(name)
         return name
 
-    async def _ensure_built(self, build: Build, log: Tell) -> str:
-        if build.context or build.build_context:
-            what = "context" if build.context else "buildContext"
-            raise ImageError(f"build.{what} is not supported yet", building=True)
-        if not build.dockerfile:
-            raise ImageError("Missing image or build configuration", building=True)
-        name = built_name(build)
-        async with self._locks.lock(name):
-            if not await self._is_there(name):
-                await self._build(name, build, log)
-        return name
+    # --- pulled ---------------------------------------------------------------------------
 
-    async def _is_there(self, name: str) -> bool:
+    async def _had(self, image: Base, log: Tell) -> dict[str, Any]:
+        """What the engine shows of ``image``, which is pulled first if it is not there."""
+        name = with_tag(image.image)
+        if not _REFERENCE.fullmatch(name) or ".." in name or "//" in name:
+            raise ImageError(f"{shown(image.image)}: invalid reference format")
+        wanted = Base(name, image.platform)
+        key = f"{name} {image.platform or ''}"
+        return await self._pulls.run(key, lambda tell: self._pull_unless_there(wanted, tell), log)
+
+    async def _pull_unless_there(self, image: Base, log: Tell) -> dict[str, Any]:
+        there = await self._show(image.image)
+        if there is not None:
+            ours = self.store.has(image.image)
+            # A build for another platform may have had its image pulled under this name.
+            platform = image.platform or (self._native if ours else None)
+            if _is_for(there, platform):
+                return there
+            if not ours:  # it stays what its owner made it
+                has = f"{there.get('Os')}/{there.get('Architecture')}"
+                raise ImageError(f"{image.image} is on this worker for {has}, not for {platform}")
+            image = Base(image.image, platform)
+        await self._pull(image, log)
+        await self.store.came(image.image, "pulled")
+        there = await self._show(image.image)
+        if there is None:
+            raise ImageError(f"{image.image} was pulled and is gone again")
+        return there
+
+    async def _pull(self, image: Base, log: Tell) -> None:
+        repository, _, tag = image.image.rpartition("@" if "@" in image.image else ":")
+        params = {"fromImage": repository, "tag": tag}
+        if image.platform:
+            params["platform"] = image.platform
+        headers = {"Content-Type": "application/json"}
+        if login := (await self._logins()).for_image(image.image):
+            headers["X-Registry-Auth"] = login
+        sizes: dict[str, int] = {}
+
+        def watch(event: dict[str, Any]) -> None:
+            total = (event.get("progressDetail") or {}).get("total")
+            if event.get("status") == "Downloading" and isinstance(total, int):
+                sizes[str(event.get("id"))] = total
+                bound = self._options.bytes_max or _NO_LIMIT
+                if sum(sizes.values()) > bound:
+                    raise ImageError(
+                        f"{image.image} is larger than this worker keeps of all images"
+                        f" ({bound} bytes)"
+                    )
+
+        await run_request(
+            self._docker, "images/create", params, step="docker image pull", log=log,
+            headers=headers, watch=watch,
+            # A pull that is silent is stuck.
+            quiet_s=self._options.no_progress_s, total_s=self._options.pull_s,
+        )  # fmt: skip
+
+    async def _show(self, name: str) -> dict[str, Any] | None:
+        """What the engine has under ``name``; None for nothing."""
         try:
-            await self._docker.images.inspect(name)
+            found: dict[str, Any] = await self._docker._query_json(f"images/{name}/json")
         except DockerError as error:
             if error.status == 404:
-                return False
+                return None
             if error.status == 400:
                 raise ImageError(error.message) from None
             raise
-        return True
+        return found
 
-    async def _pull(self, name: str, log: Tell) -> None:
-        repository, _, tag = name.rpartition("@" if "@" in name else ":")
-        params = {"fromImage": repository, "tag": tag}
-        progress = _Progress("docker image pull", log)
-        await self._read("images/create", params, None, progress, building=False)
-
-    async def _build(self, name: str, build: Build, log: Tell) -> None:
-        filename = (build.filename or "Dockerfile").lstrip("/")
-        params = {"t": name, "dockerfile": filename, "rm": "1", "forcerm": "1"}
-        if build.target:
-            params["target"] = build.target
-        if build.platform:
-            params["platform"] = build.platform
-        if build.build_args:
-            # "A=1" sets A; upstream ignores this member (WIRE 6.8), Docker's own meaning is meant
-            pairs = (text.partition("=") for text in build.build_args)
-            params["buildargs"] = json.dumps({name: value for name, _, value in pairs})
-        context = _tar(filename, build.dockerfile or "")
-        _say(log, "docker build", f"Building {name}")
-        progress = _Progress("docker build", log)
-        await self._read("build", params, context, progress, building=True)
-
-    async def _read(
-        self,
-        path: str,
-        params: dict[str, str],
-        data: bytes | None,
-        progress: "_Progress",
-        *,
-        building: bool,
-    ) -> None:
-        """Runs one request with a stream of events to its end, or to a deadline."""
-        headers = {"Content-Type": "application/x-tar" if building else "application/json"}
-        # A build step may be silent for long (a compiler, say); a pull that is silent is stuck.
-        quiet_s = self._total_s if building else self._no_progress_s
-        timeout = aiohttp.ClientTimeout(sock_read=quiet_s)
+    async def _logins(self) -> RegistryLogins:
         try:
-            async with (
-                asyncio.timeout(self._total_s),
-                open_stream(
-                    self._docker,
-                    path,
-                    "POST",
-                    params=params,
-                    data=data,
-                    headers=headers,
-                    timeout=timeout,
-                ) as response,
-            ):
-                async for event in _events(response):
-                    progress.show(event)
-                    if "error" in event:
-                        raise ImageError(str(event["error"]), building=building)
-        except aiohttp.ServerTimeoutError:
-            message = f"no progress for {quiet_s:g} s"
-            raise ImageError(message, building=building) from None
-        except TimeoutError:
-            message = f"not finished after {self._total_s:g} s"
-            raise ImageError(message, building=building) from None
-        except DockerError as error:
-            if error.status == 900:
+            return await asyncio.to_thread(read_registry_logins, self._options.registry_auth)
+        except CredentialsError as error:
+            raise ImageError(f"this worker's registry logins can't be used: {error}") from None
+
+    # --- built ----------------------------------------------------------------------------
+
+    async def _built(self, build: Build, room: BuildRoom, log: Tell) -> str:
+        if not self._options.builds:
+            raise ImageError("this worker builds no images", building=True)
+        members = {name: getattr(build, name) for name in build.__struct_fields__}
+        key = hashlib.sha256(canonical_json(members).encode()).hexdigest()
+        return await self._builds.run(key, lambda tell: self._build(build, room, tell), log)
+
+    async def _build(self, build: Build, room: BuildRoom, log: Tell) -> str:
+        assert self._builder is not None
+        steps, name, made = Steps(), "", False
+        began_ms = now_ms()
+        try:
+            name, made = await self._builder.build(
+                build, room, log, is_there=self._is_there, pull=self._had,
+                logins=await self._logins(), steps=steps,
+            )  # fmt: skip
+            if made:
+                await self.store.came(name, "built")
+            return name
+        except OSError as error:
+            if isinstance(error, (aiohttp.ClientError, TimeoutError)):  # the engine's
                 raise
-            raise ImageError(error.message, building=building) from None
+            raise RuntimeUnavailable(f"the worker's disk fails for builds: {error}") from None
+        finally:
+            if steps.made:
+                await asyncio.shield(self.store.stepped(steps.made, name if made else "", began_ms))
+
+    async def _is_there(self, name: str) -> bool:
+        return await self._show(name) is not None
 
 
 def with_tag(image: str) -> str:
@@ -164,85 +245,9 @@ def with_tag(image: str) -> str:
     return f"{image}:latest"
 
 
-def built_name(build: Build) -> str:
-    """The same for the same build, so that an image is built once and then found."""
-    members = {name: getattr(build, name) for name in build.__struct_fields__}
-    members = {name: value for name, value in members.items() if value is not None}
-    return f"{_BUILT}:{hashlib.sha256(canonical_json(members).encode()).hexdigest()[:32]}"
-
-
-def _tar(filename: str, text: str) -> bytes:
-    data = text.encode()
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        entry = tarfile.TarInfo(filename)
-        entry.size = len(data)
-        tar.addfile(entry, io.BytesIO(data))
-    return buffer.getvalue()
-
-
-async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[dict[str, Any]]:
-    """The JSON objects of a progress stream. What is no JSON is shown as text."""
-    held = bytearray()
-    async for data in response.content.iter_any():
-        held += data
-        *whole, rest = held.split(b"\n")
-        held = bytearray(rest)
-        if len(held) > _EVENT_BYTES_MAX:
-            raise DockerError(900, "the engine sent a progress event without end")
-        for text in whole:
-            if text.strip():
-                yield _event(text)
-    if held.strip():
-        yield _event(held)
-
-
-def _event(text: bytes | bytearray) -> dict[str, Any]:
-    try:
-        event = json.loads(text)
-    except ValueError:
-        return {"stream": text.decode("utf-8", "replace")}
-    return event if isinstance(event, dict) else {"stream": str(event)}
-
-
-class _Progress:
-    """Turns events into lines and leaves out most of what only moves a bar."""
-
-    def __init__(self, step: Step, log: Tell) -> None:
-        self._step = step
-        self._log = log
-        self._shown: dict[str, tuple[str, float]] = {}  # layer → (status, when)
-
-    def show(self, event: dict[str, Any]) -> None:
-        text = event_text(event)
-        if "progressDetail" in event and "id" in event:
-            layer, status = str(event["id"]), str(event.get("status", ""))
-            before, when = self._shown.get(layer, ("", 0.0))
-            now = time.monotonic()
-            if status == before and (now - when) * 1000 < _PROGRESS_MS:
-                return
-            self._shown[layer] = (status, now)
-        if text is not None:
-            _say(self._log, self._step, text, stderr="error" in event)
-
-
-def event_text(event: dict[str, Any]) -> str | None:
-    """The line of one event (WIRE 6.8); None for one that says nothing to people."""
-    if "error" in event:
-        return f"💥 {event['error']}"
-    if "stream" in event:
-        return str(event["stream"]).rstrip("\n")
-    if "status" in event:
-        layer = f"{event['id']}: " if event.get("id") else ""
-        return f"{layer}{event['status']} {event.get('progress') or ''}".rstrip()
-    if "aux" in event:
-        return None
-    return json.dumps(event, ensure_ascii=False)
-
-
-def _say(log: Tell, step: Step, text: str, *, stderr: bool = False) -> None:
-    now = time.time_ns() // 1_000_000
-    lines = [part for part in text.split("\n") if part.strip()]
-    parts = [piece for line in lines for piece in split_text(line, _LINE_BYTES_MAX)]
-    if parts:
-        log(step, [LogLine(part, now, stderr) for part in parts])
+def _is_for(shown_image: dict[str, Any], platform: str | None) -> bool:
+    """Whether the image is for ``platform`` (``linux/arm64``, either part alone will do), as far
+    as one is asked for."""
+    has = {shown_image.get("Os"), shown_image.get("Architecture")}
+    wanted = [_ALIASES.get(part, part) for part in (platform or "").lower().split("/")[:2] if part]
+    return has.issuperset(wanted)

@@ -1,14 +1,19 @@
 """One container, from ``start`` until it is removed: its exit, its log, its time limit.
 
 The exit is awaited before the start, so that no exit is missed. When the engine goes away in
-between, this waits for it a while, takes the run up again if it lives, and never hangs.
+between, this waits for it a while, takes the run up again if it lives, and never hangs. An ended
+container stays until ``discard``: if this process dies before the result is safe, the next one
+reads log and exit code from it again.
 """
 
 import asyncio
 import json
 import logging
+import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
@@ -16,7 +21,7 @@ from aiodocker import Docker, DockerError
 
 from gridd_worker.docker_logs import BROKEN, follow, open_stream, parse_time
 from gridd_worker.remarks import ended, lost
-from gridd_worker.runtime import LogSink, Outcome, RuntimeUnavailable, Task
+from gridd_worker.runtime import LogSink, Outcome, Run, RuntimeUnavailable, Task
 
 _log = logging.getLogger("gridd_worker")
 
@@ -28,8 +33,8 @@ _LOG_AFTER_STOP_S: Final = 0.5
 _ENDED_BY_ENGINE: Final = (137, 143, 255)
 
 
-class DockerRun:
-    """A container under way. Made by ``DockerRun.begin``."""
+class DockerRun(Run):
+    """A container under way. Made by ``DockerRun.begin`` or ``DockerRun.adopt``."""
 
     def __init__(self, docker: Docker, container: str, task: Task, log: LogSink) -> None:
         self._docker = docker
@@ -64,6 +69,31 @@ class DockerRun:
             raise
         return run
 
+    @classmethod
+    async def adopt(
+        cls,
+        docker: Docker,
+        container: str,
+        task: Task,
+        log: LogSink,
+        started: Callable[[], None],
+    ) -> "DockerRun | None":
+        """Takes up a container that an earlier process started: its log is read from the
+        beginning, its time limit counts from its start. ``None`` when it never ran, is gone, or
+        has ended as an engine that goes down ends its containers."""
+        run = cls(docker, container, task, log)
+        state = await run._state()
+        if state is None or state.get("Status") in ("created", "removing", "dead"):
+            return None
+        running = bool(state.get("Running"))
+        by_engine = int(state.get("ExitCode", -1)) in _ENDED_BY_ENGINE
+        if not running and by_engine and not state.get("OOMKilled"):
+            return None
+        run._started_at = time.monotonic() - _age_s(container, state)
+        started()
+        run._supervision = asyncio.create_task(run._until_gone(None, ended=not running))
+        return run
+
     async def wait(self) -> Outcome:
         assert self._supervision is not None
         try:
@@ -82,7 +112,10 @@ class DockerRun:
         if not self._supervision.done():
             self._supervision.cancel()
             await asyncio.wait([self._supervision])
-            await remove(self._docker, self._container)
+        await remove(self._docker, self._container)
+
+    async def discard(self) -> None:
+        await remove(self._docker, self._container)
 
     # --- the life of the container --------------------------------------------------------
 
@@ -110,14 +143,18 @@ class DockerRun:
         async with asyncio.timeout(_CALL_S):
             await self._docker.containers.container(self._container).start()
 
-    async def _until_gone(self, exit_stream: aiohttp.ClientResponse) -> Outcome:
+    async def _until_gone(
+        self, exit_stream: aiohttp.ClientResponse | None, *, ended: bool = False
+    ) -> Outcome:
         follower = asyncio.create_task(
             follow(self._docker, self._container, self._tell, self._exited)
         )
         exiting = asyncio.create_task(self._exit(exit_stream))
         try:
             timed_out = False
-            done, _ = await asyncio.wait([exiting], timeout=self._limit_s)
+            left_s = max(0.0, self._started_at + self._limit_s - time.monotonic())
+            # One that had ended before we came keeps its exit code, however long we were away.
+            done, _ = await asyncio.wait([exiting], timeout=None if ended else left_s)
             if not done:
                 timed_out = True
                 await self._kill()
@@ -133,10 +170,11 @@ class DockerRun:
     def _tell(self, lines: list[Any]) -> None:
         self._log("Running", lines)
 
-    async def _exit(self, exit_stream: aiohttp.ClientResponse) -> None:
+    async def _exit(self, exit_stream: aiohttp.ClientResponse | None) -> None:
         """Returns when the container has ended. The exit code is read by ``_outcome``."""
         try:
-            if "StatusCode" in json.loads(await exit_stream.read() or b"{}"):
+            said = await exit_stream.read() if exit_stream is not None else b""
+            if "StatusCode" in json.loads(said or b"{}"):
                 return
         except (*BROKEN, ValueError) as error:
             _log.info("container %s: wait broke off: %r", self._container[:12], error)
@@ -194,14 +232,14 @@ class DockerRun:
             state = await self._state()
         else:
             state = None
-        await remove(self._docker, self._container)
         run_ms = round((time.monotonic() - self._started_at) * 1000)
         if state is None:
             return lost(f"container {self._container[:12]} was removed from outside", run_ms)
         exit_code = int(state.get("ExitCode", -1))
         out_of_memory = bool(state.get("OOMKilled"))
         wanted = timed_out or self._stopping or out_of_memory
-        if self._engine_lost and exit_code in _ENDED_BY_ENGINE and not wanted:
+        by_engine = exit_code in _ENDED_BY_ENGINE and not wanted
+        if by_engine and (self._engine_lost or not await self._engine_listens()):
             raise RuntimeUnavailable(
                 f"the Docker engine was restarted and ended container {self._container[:12]}"
             )
@@ -215,6 +253,20 @@ class DockerRun:
         if incomplete:
             outcome.remarks.append(incomplete)
         return outcome
+
+    async def _engine_listens(self) -> bool:
+        """An engine that goes down stops listening, then ends its containers, and answers on the
+        connections that it has until the end."""
+        connector = self._docker.connector
+        if not isinstance(connector, aiohttp.UnixConnector):
+            return True
+        try:
+            async with asyncio.timeout(_CALL_S):
+                _, writer = await asyncio.open_unix_connection(connector.path)
+        except (OSError, TimeoutError):
+            return False
+        writer.transport.abort()
+        return True
 
     async def _kill(self) -> None:
         try:
@@ -233,6 +285,23 @@ def _duration_ms(state: dict[str, Any], otherwise: int) -> int:
         return max(0, run_ns // 1_000_000)
     except (KeyError, ValueError):
         return otherwise
+
+
+def _age_s(container: str, state: dict[str, Any]) -> float:
+    """Seconds since the container was started. By the age of its first process where that can be
+    seen, because a wall clock may have been set since; a worker that is in a container itself
+    sees other processes under these numbers."""
+    with suppress(OSError, ValueError, IndexError, KeyError):
+        process = Path(f"/proc/{state['Pid']}")
+        if container not in (process / "cgroup").read_text():
+            raise ValueError
+        fields = (process / "stat").read_text().rpartition(")")[2].split()
+        up_s = float(Path("/proc/uptime").read_text().split()[0])
+        age_s = up_s - int(fields[19]) / os.sysconf("SC_CLK_TCK")
+        return max(0.0, age_s)
+    with suppress(KeyError, ValueError):
+        return max(0.0, time.time() - parse_time(state["StartedAt"]) / 1e9)
+    return 0.0
 
 
 async def remove(docker: Docker, container: str) -> None:

@@ -8,7 +8,7 @@ stops the program.
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from gridd_protocol.results import Result
 from gridd_worker.runtime import Allowance, LogSink, Outcome, Run, Runtime, Task
 from gridd_worker.workspace import InputError, OutputError, Place, Workspaces
 
+CLEAN_MAX_S = 90.0  # a container and a tree of files are removed by then
 STOP_MAX_S = 20.0  # a runtime that has not stopped a run by then is given up, with an error line
 CPUS_MIN = 0.01  # a job may ask for 0 cpus, and a runtime would read that as no limit
 
@@ -58,6 +59,10 @@ class Ending:
     error: str | None = None
 
 
+class NoRoom(Exception):
+    """The inputs could not be written for want of room: the job's fault or this machine's."""
+
+
 class Execution:
     """``started`` is called when the program runs, ``uploading`` when it is gone."""
 
@@ -76,17 +81,47 @@ class Execution:
         self._log = log
         self._started = started
         self._uploading = uploading
+        self._over: Run | None = None
+
+    async def resume(self) -> Ending | None:
+        """Takes up the run of an earlier process instead; ``None`` when there is none any more.
+        Raises and wants ``clean`` as ``run`` does."""
+        push = self._order.push
+        place = self._workspaces.reopen(self._order.room, push.job, push.attempt)
+        if place is None:
+            return None
+        run = await self._runtime.adopt(self._task(place), self._log, self._started)
+        if run is None:
+            return None
+        return await self._concluded(place, await self._waited(run))
 
     async def run(self) -> Ending:
-        """Raises ``RuntimeUnavailable``. Call ``clean`` afterwards, whatever came of it."""
+        """Raises ``RuntimeUnavailable`` and ``NoRoom``. Call ``clean`` afterwards, whatever came
+        of it."""
         push = self._order.push
         try:
             place = await self._workspaces.prepare(
                 self._order.room, push.job, push.attempt, self._order.checked.definition
             )
         except InputError as error:
+            if error.no_room:
+                raise NoRoom(str(error)) from error
             return failed(str(error), [f"💥 {error}"])
-        outcome = await self._program(place)
+        run = await self._runtime.start(self._task(place), self._log, self._started)
+        return await self._concluded(place, await self._waited(run))
+
+    async def clean(self) -> None:
+        """What the attempt leaves on this machine goes away. A cancel does not shorten it."""
+        if (error := await _despite_cancels(self._clean(), CLEAN_MAX_S)) is not None:
+            _log.error("job %s left something behind: %s", self._order.push.job[:8], error)
+
+    async def _clean(self) -> None:
+        if self._over is not None:
+            await self._over.discard()
+        push = self._order.push
+        await self._workspaces.remove(self._order.room, push.job, push.attempt)
+
+    async def _concluded(self, place: Place, outcome: Outcome) -> Ending:
         self._uploading()
         if outcome.error is not None or (outcome.exit_code is None and not outcome.timed_out):
             error_text = outcome.error or "what became of the program is not known"
@@ -95,14 +130,11 @@ class Execution:
             return _ending("TimedOut", outcome, isTimedOut=True, logs=_lines(outcome.remarks))
         return await self._with_outputs(place, outcome)
 
-    async def clean(self) -> None:
-        push = self._order.push
-        await self._workspaces.remove(self._order.room, push.job, push.attempt)
-
-    async def _program(self, place: Place) -> Outcome:
-        run = await self._runtime.start(self._task(place), self._log, self._started)
+    async def _waited(self, run: Run) -> Outcome:
         try:
-            return await run.wait()
+            outcome = await run.wait()
+            self._over = run
+            return outcome
         except BaseException:  # cancelled, or a fault of the runtime: nothing may go on running
             await _stop(run, self._order.push.job)
             raise
@@ -194,16 +226,24 @@ def _lines(remarks: list[str]) -> list[LogLine]:
 
 
 async def _stop(run: Run, job: str) -> None:
-    """Returns when the run is gone. Another cancel does not disturb it: a run would stay behind."""
-    stopping = asyncio.ensure_future(run.stop())
-    deadline = time.monotonic() + STOP_MAX_S
-    while not stopping.done() and (left := deadline - time.monotonic()) > 0:
+    """Returns when the run is gone."""
+    if (error := await _despite_cancels(run.stop(), STOP_MAX_S)) is not None:
+        _log.error("job %s could not be stopped: %s", job[:8], error)
+
+
+async def _despite_cancels(work: Coroutine[Any, Any, None], bound_s: float) -> str | None:
+    """Runs ``work`` to its end: another cancel does not disturb it, or something would stay behind.
+    What went wrong, if anything."""
+    doing = asyncio.ensure_future(work)
+    deadline = time.monotonic() + bound_s
+    while not doing.done() and (left := deadline - time.monotonic()) > 0:
         try:
-            await asyncio.wait([stopping], timeout=left)
+            await asyncio.wait([doing], timeout=left)
         except asyncio.CancelledError:
             continue  # the one that we are answering already
-    if not stopping.done():
-        stopping.cancel()
-        _log.error("job %s could not be stopped within %.0f s", job[:8], STOP_MAX_S)
-    elif not stopping.cancelled() and (error := stopping.exception()) is not None:
-        _log.error("job %s could not be stopped: %s", job[:8], error)
+    if not doing.done():
+        doing.cancel()
+        return f"not done within {bound_s:.0f} s"
+    if doing.cancelled() or (error := doing.exception()) is None:
+        return None
+    return str(error) or type(error).__name__

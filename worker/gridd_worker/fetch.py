@@ -1,15 +1,13 @@
-"""Downloads for a job's inputs: bounded, retried, checked, and never to a metadata address.
+"""Downloads for a job's inputs and builds: bounded, retried, checked.
 
-A worker fetches what strangers name. On a cloud machine the link-local addresses answer with the
-machine's own credentials, so they are refused, by name, by number and after a redirect.
+A worker fetches what strangers name: http and https only, and each address, that of a redirect
+too, is asked for at ``http_client.Http``, which says whether it may be reached.
 """
 
 import asyncio
 import hashlib
-import ipaddress
 import os
 import random
-import socket
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -17,8 +15,9 @@ from pathlib import Path
 from typing import Final
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
+
+from gridd_worker.http_client import TIMEOUT, Http, refusal_in
 
 ATTEMPTS: Final = 5
 SERVER_PATIENCE_S: Final = 300.0
@@ -28,11 +27,6 @@ _BACKOFF_S: Final = 0.25  # doubled each time: 0.25, 0.5, 1, 2 s, each up to a q
 _BACKOFF_MAX_S: Final = 5.0
 _REDIRECTS_MAX: Final = 10
 _BLOCK_BYTES: Final = 1 << 18
-# No limit in all: a large file takes its time. A minute without a byte is a dead peer.
-TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60)
-_FORBIDDEN: Final = tuple(
-    ipaddress.ip_network(text) for text in ("169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128")
-)
 NETWORK_ERRORS: Final = (aiohttp.ClientError, OSError, TimeoutError)
 
 
@@ -40,50 +34,10 @@ class FetchError(Exception):
     """A download that failed for good. The sentence has the address without its query."""
 
 
-class ForbiddenAddress(OSError):
-    """The host is, or its name leads to, a link-local or metadata address."""
-
-
 @dataclass(frozen=True, slots=True)
 class Fetched:
     size: int
     sha256: str
-
-
-class GuardedResolver(AbstractResolver):
-    """Resolves names as usual and leaves out addresses that no job may reach."""
-
-    def __init__(self) -> None:
-        self._resolver = aiohttp.ThreadedResolver()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        results = await self._resolver.resolve(host, port, family)
-        allowed = [result for result in results if not is_forbidden(result["host"])]
-        if not allowed:
-            raise ForbiddenAddress(f"{host} leads to an address that jobs may not reach")
-        return allowed
-
-    async def close(self) -> None:
-        await self._resolver.close()
-
-
-def open_session() -> aiohttp.ClientSession:
-    """The HTTP client for inputs and outputs. The caller closes it."""
-    connector = aiohttp.TCPConnector(resolver=GuardedResolver(), limit=64)
-    return aiohttp.ClientSession(connector=connector, timeout=TIMEOUT, auto_decompress=False)
-
-
-def is_forbidden(host: str) -> bool:
-    """True for a literal address (a scope such as ``%eth0`` included) that no job may reach."""
-    try:
-        address = ipaddress.ip_address(host.split("%")[0])
-    except ValueError:
-        return False
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
-    return any(address in network for network in _FORBIDDEN if network.version == address.version)
 
 
 def shown_url(url: str | URL) -> str:
@@ -107,7 +61,7 @@ async def tries(patience_s: float = 0.0) -> AsyncIterator[int]:
 
 
 async def fetch(
-    http: aiohttp.ClientSession, url: str, target: Path, bytes_max: int, patience_s: float = 0.0
+    http: Http, url: str, target: Path, bytes_max: int, patience_s: float = 0.0
 ) -> Fetched:
     """Streams ``url`` into the file ``target`` and hashes it on the way.
 
@@ -128,22 +82,16 @@ class _Retry(Exception):
     """Worth another try."""
 
 
-async def _fetch_once(
-    http: aiohttp.ClientSession, url: str, target: Path, bytes_max: int
-) -> Fetched:
+async def _fetch_once(http: Http, url: str, target: Path, bytes_max: int) -> Fetched:
     try:
         response = await _open(http, url)
-    except ForbiddenAddress:
-        raise FetchError(f"{shown_url(url)} leads to an address that jobs may not reach") from None
-    except aiohttp.ClientConnectorError as error:
-        if isinstance(error.os_error, ForbiddenAddress):
-            raise FetchError(
-                f"{shown_url(url)} leads to an address that jobs may not reach"
-            ) from None
-        raise _Retry(f"can't be reached: {error.os_error}") from None
     except aiohttp.InvalidURL:
         raise FetchError(f"{shown_url(url)} is not a usable address") from None
     except NETWORK_ERRORS as error:
+        if refusal := refusal_in(error):
+            raise FetchError(f"{shown_url(url)} {refusal}") from None
+        if isinstance(error, aiohttp.ClientConnectorError):
+            raise _Retry(f"can't be reached: {error.os_error}") from None
         raise _Retry(f"failed: {_named(error)}") from None
     try:
         if response.status >= 500:
@@ -155,23 +103,21 @@ async def _fetch_once(
         response.close()
 
 
-async def _open(http: aiohttp.ClientSession, url: str) -> aiohttp.ClientResponse:
+async def _open(http: Http, url: str) -> aiohttp.ClientResponse:
     """The answer after redirects, each of which is looked at before it is followed."""
-    where = URL(url)
+    where, sent_by = URL(url), None
     for _ in range(_REDIRECTS_MAX + 1):
         if where.scheme not in ("http", "https") or not where.host:
             raise FetchError(f"{shown_url(where)} is not an http or https address")
-        if is_forbidden(where.host):
-            raise ForbiddenAddress
         # identity: the bytes as they are stored, for that is what the hash is of
-        response = await http.get(
+        response = await http.session_for(where, sent_by).get(
             where, allow_redirects=False, headers={"Accept-Encoding": "identity"}, timeout=TIMEOUT
         )
         location = response.headers.get("Location")
         if response.status not in (301, 302, 303, 307, 308) or location is None:
             return response
         response.close()
-        where = where.join(URL(location))
+        where, sent_by = where.join(URL(location)), where
     raise FetchError(f"{shown_url(url)} redirects more than {_REDIRECTS_MAX} times")
 
 

@@ -39,16 +39,22 @@ class JobDirectories:
     config: Path
 
 
+def job_directories(data: Path, job: str, attempt: int) -> JobDirectories:
+    """Where those of an attempt are; makes none."""
+    root = data / "jobs" / f"{_UNSAFE.sub('_', job)[:100]}-{attempt}"
+    return JobDirectories(root, root / "inputs", root / "outputs", root / "config")
+
+
 def make_job_directories(data: Path, job: str, attempt: int) -> JobDirectories:
     """Fresh, empty directories for one attempt; what an earlier try left there is removed.
 
     ``outputs`` can be written by anyone, since images name their own user. Raises ``OSError``.
     """
-    root = data / "jobs" / f"{_UNSAFE.sub('_', job)[:100]}-{attempt}"
+    directories = job_directories(data, job, attempt)
+    root = directories.root
     remove_tree(root)
     root.parent.mkdir(parents=True, exist_ok=True)
     root.mkdir(mode=0o700)
-    directories = JobDirectories(root, root / "inputs", root / "outputs", root / "config")
     for path in (directories.inputs, directories.outputs, directories.config):
         path.mkdir()
         path.chmod(0o755)  # whatever the umask says: the job may be another user

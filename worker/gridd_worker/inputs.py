@@ -5,6 +5,7 @@ checked: the ``hash`` of a reference, or the hash in a blob's address.
 """
 
 import asyncio
+import errno
 import os
 import posixpath
 import re
@@ -14,8 +15,6 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
-import aiohttp
-
 from gridd_protocol.datarefs import DataRef, inline_bytes, read_ref
 from gridd_protocol.definitions import Definition
 from gridd_protocol.errors import ProtocolError, shown
@@ -23,15 +22,23 @@ from gridd_protocol.names import check_file_name, is_job_id
 from gridd_worker.cache import FileCache
 from gridd_worker.fetch import SERVER_PATIENCE_S, FetchError, fetch, shown_url
 from gridd_worker.files import FileLimits, JobDirectories, place
+from gridd_worker.http_client import Http
 
 _BLOB_PATH = re.compile(r"/f/([0-9a-f]{64})$")
 _INPUTS_INSIDE: Final = "/inputs/"
 # Mounting a file there would break the container, the sandbox or the promise of section 5.6.
 _CLOSED: Final = ("/inputs", "/outputs", "/job-cache", "/proc", "/sys", "/dev")
 
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
 
 class InputError(Exception):
-    """An input can't be put in place. A sentence that names it."""
+    """An input can't be put in place. A sentence that names it. ``no_room``: the disk is full, or
+    the job asks for more than it has."""
+
+    def __init__(self, message: str, cause: OSError | None = None) -> None:
+        super().__init__(message)
+        self.no_room = cause is not None and cause.errno in _NO_ROOM
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +74,7 @@ async def materialise(
     definition: Definition,
     directories: JobDirectories,
     api: str,
-    http: aiohttp.ClientSession,
+    http: Http,
     cache: FileCache,
     limits: FileLimits | None = None,
 ) -> dict[str, Path]:
@@ -75,7 +82,7 @@ async def materialise(
     inside → file on this machine.
 
     ``api`` is the server's address without a final slash, where ``key`` references are found.
-    ``http`` comes from ``fetch.open_session``. Raises ``InputError``; files may be left over then.
+    Raises ``InputError``; files may be left over then.
     """
     limits = limits or FileLimits()
     config_files: dict[str, Path] = {}
@@ -142,7 +149,7 @@ def _wanted(field: str, name: str, reference: Any, root: Path) -> _Wanted:
     try:
         return _Wanted(field, place(root, relative), read)
     except OSError as error:
-        raise InputError(f"{field} can't be written: {error.strerror}") from None
+        raise InputError(f"{field} can't be written: {error.strerror}", error) from None
 
 
 def _last_of_each(wanted: list[_Wanted]) -> list[_Wanted]:
@@ -150,9 +157,7 @@ def _last_of_each(wanted: list[_Wanted]) -> list[_Wanted]:
     return list({one.path: one for one in wanted}.values())
 
 
-async def _fill(
-    one: _Wanted, api: str, http: aiohttp.ClientSession, cache: FileCache, budget: _Budget
-) -> None:
+async def _fill(one: _Wanted, api: str, http: Http, cache: FileCache, budget: _Budget) -> None:
     try:
         if one.reference.is_inline:
             data = inline_bytes(one.reference, one.field)
@@ -168,7 +173,8 @@ async def _fill(
     except FetchError as error:
         raise InputError(f"{one.field}: {error}") from None
     except OSError as error:
-        raise InputError(f"{one.field} can't be written: {error.strerror or error}") from None
+        problem = f"{one.field} can't be written: {error.strerror or error}"
+        raise InputError(problem, error) from None
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -195,7 +201,7 @@ async def _download(
     url: str,
     sha256: str | None,
     target: Path,
-    http: aiohttp.ClientSession,
+    http: Http,
     cache: FileCache,
     budget: _Budget,
     patience_s: float,
@@ -214,7 +220,7 @@ async def _download_checked(
     url: str,
     sha256: str,
     target: Path,
-    http: aiohttp.ClientSession,
+    http: Http,
     cache: FileCache,
     budget: _Budget,
     patience_s: float,

@@ -62,6 +62,10 @@ class LogBuffer:
         return self._sent < self.end
 
     @property
+    def last(self) -> LogLine | None:
+        return self._kept[-1] if self._kept else None
+
+    @property
     def kept_bytes(self) -> int:
         return self._bytes
 
@@ -80,9 +84,19 @@ class LogBuffer:
         if self._bytes > self._bytes_max or len(self._kept) > self._lines_max:
             self._drop()
 
-    def rewind(self, cursor: int) -> None:
-        """The server expects line ``cursor`` next (it may have lost or already have some)."""
-        self._sent = min(max(cursor, 0), self.end)
+    def rewind(self, cursor: int, *, replaying: bool = False) -> None:
+        """The server expects line ``cursor`` next (it may have lost or already have some).
+        ``replaying``: lines that it has are still to be appended, and will not be sent again."""
+        self._sent = max(cursor, 0) if replaying else min(max(cursor, 0), self.end)
+
+    def replayed(self) -> None:
+        """What is appended from now on is new, and the beginning of what was read again may have
+        been missing: where the server has more lines than came again, the new ones are numbered
+        behind those, or it would skip them as known."""
+        ahead = self._sent - self.end
+        if ahead > 0:
+            self._first += ahead
+            self._steps = [(begins + ahead, step) for begins, step in self._steps]
 
     def take(self, lines_max: int, bytes_max: int) -> Batch | None:
         """The next lines to send, at least one if there are any; they count as sent."""

@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable
 
 from gridd_protocol.messages import Kind
-from gridd_worker.runtime import LogSink, Outcome, Task
+from gridd_worker.runtime import LogSink, Outcome, Run, Runtime, Task
 
 
-class Ended:
+class Ended(Run):
     """A run that is over already: what ``start`` answers when there is nothing to wait for."""
 
     def __init__(self, outcome: Outcome) -> None:
@@ -21,7 +21,7 @@ class Ended:
         pass
 
 
-class NullRuntime:
+class NullRuntime(Runtime):
     """``delay_ms`` is how long each job seems to run."""
 
     kinds: tuple[Kind, ...] = ("container", "process")
@@ -47,7 +47,7 @@ class NullRuntime:
         pass
 
 
-class NullRun:
+class NullRun(Run):
     """Waits for its time to pass, or to be stopped."""
 
     def __init__(self, run_ms: int, wanted_ms: int) -> None:

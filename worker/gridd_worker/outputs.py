@@ -18,8 +18,9 @@ from gridd_protocol.datarefs import inline_ref, url_ref
 from gridd_protocol.errors import ProtocolError, shown
 from gridd_protocol.limits import INLINE_BYTES_MAX
 from gridd_protocol.names import check_file_name
-from gridd_worker.fetch import NETWORK_ERRORS, SERVER_PATIENCE_S, TIMEOUT, shown_url, tries
+from gridd_worker.fetch import NETWORK_ERRORS, SERVER_PATIENCE_S, shown_url, tries
 from gridd_worker.files import FileLimits
+from gridd_worker.http_client import TIMEOUT
 
 _BLOCK_BYTES: Final = 1 << 20
 _REMARKS_MAX: Final = 20

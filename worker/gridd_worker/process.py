@@ -24,6 +24,7 @@ from gridd_worker.remarks import not_run
 from gridd_worker.runtime import (
     Allowance,
     LogSink,
+    Runtime,
     RuntimeUnavailable,
     Task,
 )
@@ -37,12 +38,14 @@ class NotRunnable(Exception):
     """The definition asks for what this runtime can't do. A sentence."""
 
 
-class ProcessRuntime:
-    """``sandbox`` False runs directly even where bubblewrap is there (for tests)."""
+class ProcessRuntime(Runtime):
+    """``sandbox`` False runs directly even where bubblewrap is there (for tests). A sandbox has no
+    network; ``network_limited``: without one, don't start."""
 
     kinds: tuple[Kind, ...] = ("process",)
 
-    def __init__(self, *, sandbox: bool = True) -> None:
+    def __init__(self, *, sandbox: bool = True, network_limited: bool = False) -> None:
+        self._network_limited = network_limited
         self._wants_sandbox = sandbox
         self._sandboxed = False
         self._grouped = False
@@ -57,13 +60,19 @@ class ProcessRuntime:
 
     async def open(self) -> None:
         if os.name != "posix":
-            raise RuntimeUnavailable("the process runtime needs Linux or another POSIX system")
+            raise RuntimeUnavailable(
+                "the process runtime needs Linux or another POSIX system", final=True
+            )
         why_not = await self._try_sandbox()
         limits = "memory, cpu and process limits by control groups"
         if not self._grouped:
             limits = "memory limited for each process only, cpu not limited"
         if self._sandboxed:
             self._about = f"process: in bubblewrap, no network, {limits}"
+        elif self._network_limited:
+            raise RuntimeUnavailable(
+                f"--job-network can't be kept without bubblewrap ({why_not})", final=True
+            )
         else:
             who = "as root" if os.geteuid() == 0 else "as this user"
             self._about = f"process: NOT isolated ({why_not}), {who}, with network, {limits}"

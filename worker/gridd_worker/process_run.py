@@ -16,7 +16,7 @@ from typing import Any, Final
 from gridd_worker.cgroups import Group
 from gridd_worker.lines import LineJoiner
 from gridd_worker.remarks import KILLED, ended, not_run
-from gridd_worker.runtime import Allowance, LogSink, Outcome, RuntimeUnavailable
+from gridd_worker.runtime import Allowance, LogSink, Outcome, Run, RuntimeUnavailable
 
 _log = logging.getLogger("gridd_worker")
 
@@ -26,7 +26,7 @@ _DRAIN_S: Final = 10.0  # for what is left in the pipes once everything was kill
 _STATUS_BYTES_MAX: Final = 4_096
 
 
-class ProcessRun:
+class ProcessRun(Run):
     """A process under way, with all that it started."""
 
     def __init__(

@@ -4,16 +4,20 @@
 or connections; the agent knows nothing of containers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from gridd_protocol.definitions import Definition
 from gridd_protocol.messages import Kind, LogLine, Step
 
 LogSink = Callable[[Step, list[LogLine]], None]
 """Takes lines at once and never blocks; it bounds what it holds."""
+
+
+Key = tuple[str, str, int]
+"""An attempt among all queues of a worker: queue, job, attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,19 @@ class Outcome:
     remarks: list[str] = field(default_factory=list)  # lines for the result, not the live log
 
 
+State = Literal["ok", "warn", "fail"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What ``doctor`` says of one thing. ``todo`` is empty when there is nothing to do."""
+
+    check: str
+    state: State
+    found: str
+    todo: str = ""
+
+
 class Run(Protocol):
     """A run under way. ``wait`` returns once the program and all its children are gone *and* its
     last log line was handed over. ``stop`` kills it (twice is fine) and returns when it is gone.
@@ -65,15 +82,24 @@ class Run(Protocol):
 
     async def stop(self) -> None: ...
 
+    async def discard(self) -> None:
+        """Remove what is left of a run that is over. Called when its result is safe: until then
+        another process of this worker could take it up. Never raises."""
+        return
+
 
 class Runtime(Protocol):
     """``start`` pulls or builds what is needed (logging it under its own step), starts the program
     and returns; ``started`` is called the moment that the program runs. What the definition got
     wrong (an unknown image, say) comes back as an ``Outcome`` with ``error``, never as an
     exception; ``RuntimeUnavailable`` says that the machine is at fault and the job can be given
-    back."""
+    back.
+
+    A ``lasting`` runtime's runs outlive the process of the worker: the next one takes them up with
+    ``adopt`` and has the others removed by ``sweep``."""
 
     kinds: tuple[Kind, ...]
+    lasting: bool = False
 
     def describe(self) -> str:
         """One line for the owner: what jobs run in, and which limits do not hold here."""
@@ -83,10 +109,36 @@ class Runtime(Protocol):
         """Check that it can run anything; raises ``RuntimeUnavailable`` with what to do."""
         ...
 
+    async def check(self) -> None:
+        """Can it run anything now? Quick; raises ``RuntimeUnavailable``."""
+        return
+
     async def start(self, task: Task, log: LogSink, started: Callable[[], None]) -> Run: ...
+
+    async def adopt(self, task: Task, log: LogSink, started: Callable[[], None]) -> Run | None:
+        """The run of an earlier process, its log from the beginning; ``None`` when there is none
+        or it has ended in a way that says nothing about the program."""
+        return None
+
+    async def sweep(self, keep: Set[Key]) -> None:
+        """Remove what earlier processes of this worker left, but for ``keep``."""
+        return
+
+    async def examine(self) -> list[Finding]:
+        """For ``doctor``, while open: what holds of the limits that jobs are given."""
+        return []
+
+    async def fetch_image(self, image: str) -> str | None:
+        """For ``doctor``: have an image here as a job would; what went wrong, if anything."""
+        return "this runtime has no images"
 
     async def close(self) -> None: ...
 
 
 class RuntimeUnavailable(Exception):
-    """The engine, sandbox or machine can't run jobs now. The message says what to do."""
+    """The engine, sandbox or machine can't run jobs now. The message says what to do. ``final``:
+    waiting does not help."""
+
+    def __init__(self, message: str, *, final: bool = False) -> None:
+        super().__init__(message)
+        self.final = final

@@ -7,15 +7,12 @@ queues share (slots, runtime, spool, credit) is the agent's, and comes in as ``S
 import asyncio
 import logging
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
-from gridd_protocol.definitions import Checked, checked
-from gridd_protocol.errors import ProtocolError
-from gridd_protocol.messages import Finished, LogLine, Push, Step
+from gridd_protocol.messages import Push, Started
 from gridd_protocol.version import __version__
-from gridd_worker.config import Config
+from gridd_worker.attempt import AttemptTask
+from gridd_worker.checkpoints import Checkpoint
 from gridd_worker.connection import Connection, worker_url
 from gridd_worker.conversation import (
     Action,
@@ -28,99 +25,62 @@ from gridd_worker.conversation import (
     Stop,
     Welcomed,
 )
-from gridd_worker.execution import Ending, Execution, Order, failed
-from gridd_worker.runtime import Runtime, RuntimeUnavailable
-from gridd_worker.slots import Needs, Slots, Taken
-from gridd_worker.spool import Spool, queue_hash, spooled
-from gridd_worker.workspace import Workspaces
-
-SLOT_WAIT_S = 10.0  # a push waits this long for what a stopping run still has, then is given back
+from gridd_worker.rival import is_connected
+from gridd_worker.runtime import Key
+from gridd_worker.shared import Shared
+from gridd_worker.spool import queue_hash
+from gridd_worker.view import JobPicture
 
 _log = logging.getLogger("gridd_worker")
-
-
-class SpoolWriter:
-    """The spool behind one thread: files are written and removed in the order of the calls."""
-
-    def __init__(self, spool: Spool) -> None:
-        self._spool = spool
-        self._thread = ThreadPoolExecutor(1, "gridd-worker-spool")
-
-    async def write(self, room: str, finished: Finished, conversation: Conversation) -> None:
-        log = conversation.log(finished.job, finished.attempt)
-        if log is not None:
-            record = spooled(room, finished, log)
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._thread, self._spool.write, room, record)
-
-    def remove(self, room: str, job: str, attempt: int) -> None:
-        self._thread.submit(self._spool.remove, room, job, attempt)
-
-    def restore(self, room: str, conversation: Conversation) -> int:
-        """Announce what is spooled; answers how many. Before anything else of this room."""
-        count = 0
-        for found in self._spool.load(room):
-            count += conversation.restore(found.finished(), found.buffer())
-        return count
-
-    def close(self) -> None:
-        self._thread.shutdown()
-
-
-@dataclass(slots=True)
-class Shared:
-    """What all queues of one worker have in common. The callbacks are the agent's."""
-
-    config: Config
-    worker: str
-    runtime: Runtime
-    workspaces: Workspaces
-    slots: Slots
-    spool: SpoolWriter | None
-    on_slots: Callable[[], None]  # something was taken or given back
-    on_no_room: Callable[["Serving"], None]  # a push could not be placed
-    on_unavailable: Callable[[RuntimeUnavailable], None]
-    on_works: Callable[[], None]  # the runtime started a program
-    on_welcome: Callable[["Serving"], None]
-    fact_level: int = logging.INFO  # of the lines about single jobs
-
-
-@dataclass(slots=True)
-class _Running:
-    task: asyncio.Task[None]
-    push: Push
-    stoppable: bool = True  # false once there is a result: then nothing is left to stop
-    began: float = field(default_factory=time.monotonic)
 
 
 class Serving:
     """``run`` lasts until the agent or the server ends it."""
 
-    def __init__(self, queue: str, shared: Shared) -> None:
+    def __init__(self, queue: str, shared: Shared, left_over: Sequence[Checkpoint] = ()) -> None:
         config = shared.config
         self.queue = queue
         self._shared = shared
         self._room = queue_hash(config.api_address, queue)
-        self._running: dict[tuple[str, int], _Running] = {}
+        self._running: dict[tuple[str, int], AttemptTask] = {}
         self._changed = asyncio.Event()
         self._give_back: str | None = None  # set when runs are stopped to be given back
         self._leaver: asyncio.Task[None] | None = None
         self.conversation = Conversation(
-            shared.worker, __version__, config.resources(shared.runtime.kinds), config.credit
+            shared.worker,
+            __version__,
+            config.resources(shared.runtime.kinds),
+            config.credit,
+            sharing=len(config.queues) > 1,
         )
         if shared.spool is not None:
             restored = shared.spool.restore(self._room, self.conversation)
             if restored:
                 _log.info("%d results of an earlier start are to be sent to %s", restored, queue)
+        self._left_over = [
+            note
+            for note in left_over
+            if self.conversation.take_up(
+                Started(note.push.job, note.push.attempt, note.started_ms),
+                note.buffer(),
+                time.time_ns() // 1_000_000,
+            )
+        ]
+        self._not_taken_up = len(left_over) > len(self._left_over)
         self.connection = Connection(
             worker_url(config.api_address, queue),
             self.conversation,
             self.act,
             proxy=True if config.proxy == "system" else config.proxy,
             user_agent=f"gridd-worker/{__version__}",
+            rival=lambda: is_connected(config.api_address, queue, shared.worker, config.proxy),
         )
 
     async def run(self) -> None:
+        for note in self._left_over:
+            self._begin(note.push, note)
+        if self._not_taken_up:
+            self._shared.on_left_over_gone()
         try:
             await self.connection.run()
         finally:
@@ -131,6 +91,15 @@ class Serving:
     def running(self) -> int:
         """Tasks, those of stopped attempts that are still going away included."""
         return len(self._running)
+
+    @property
+    def in_hand(self) -> set[Key]:
+        """The attempts whose runs are ours to end."""
+        return {(self.queue, job, attempt) for job, attempt in self._running}
+
+    def pictures(self) -> list[JobPicture]:
+        """What runs, for people."""
+        return [attempt.picture() for attempt in self._running.values()]
 
     # --- for the agent --------------------------------------------------------------------
 
@@ -145,9 +114,8 @@ class Serving:
     def give_back(self, why: str) -> None:
         """Stop every run and release its job."""
         self._give_back = why
-        for running in self._running.values():
-            if running.stoppable:
-                running.task.cancel()
+        for attempt in self._running.values():
+            attempt.stop()
 
     async def idle(self) -> None:
         """Returns when no task is left."""
@@ -175,7 +143,7 @@ class Serving:
                 case Forget(job, attempt, why):
                     self._forget(job, attempt, why)
                 case Welcomed():
-                    self._shared.on_welcome(self)
+                    self._shared.on_welcome(self.queue)
                 case Complaint(text):
                     _log.warning("%s: %s", self.queue, text)
                 case Leave():
@@ -185,23 +153,38 @@ class Serving:
     def _start(self, push: Push) -> None:
         key = (push.job, push.attempt)
         if key in self._running:  # given again after a stop that is still under way
-            self._release(push, "an earlier run of this attempt is still being stopped")
+            why = "an earlier run of this attempt is still being stopped"
+            self._attempt(push).release(why)
             return
         _log.log(
             self._shared.fact_level,
             "took job %s (attempt %d) from %s",
             *(push.job[:8], push.attempt, self.queue),
+            extra={"job": push.job},
         )
-        name = f"job {push.job[:8]}"
-        task = asyncio.get_running_loop().create_task(self._attempt(push), name=name)
-        self._running[key] = _Running(task, push)
-        task.add_done_callback(lambda task: self._on_gone(push, task))
+        self._begin(push)
+
+    def _begin(self, push: Push, left_over: Checkpoint | None = None) -> None:
+        attempt = self._attempt(push, left_over)
+        self._running[push.job, push.attempt] = attempt
+        attempt.start().add_done_callback(lambda task: self._on_gone(attempt, task, left_over))
+
+    def _attempt(self, push: Push, left_over: Checkpoint | None = None) -> AttemptTask:
+        return AttemptTask(
+            push,
+            left_over,
+            queue=self.queue,
+            room=self._room,
+            conversation=self.conversation,
+            wake=self.connection.wake,
+            shared=self._shared,
+        )
 
     def _stop(self, job: str, attempt: int, why: str) -> None:
         running = self._running.get((job, attempt))
-        _log.info("job %s (attempt %d) is stopped: %s", job[:8], attempt, why)
-        if running is not None and running.stoppable:
-            running.task.cancel()
+        _log.info("job %s (attempt %d) is stopped: %s", job[:8], attempt, why, extra={"job": job})
+        if running is not None:
+            running.stop()
 
     def _forget(self, job: str, attempt: int, why: str) -> None:
         _log.debug("job %s (attempt %d) is settled: %s", job[:8], attempt, why)
@@ -217,121 +200,18 @@ class Serving:
         await self.settled()
         self.connection.leave()
 
-    # --- one attempt ------------------------------------------------------------------------
+    # --- the end of an attempt --------------------------------------------------------------
 
-    async def _attempt(self, push: Push) -> None:
-        """Ends with the attempt finished or released, unless it was stopped."""
-        try:
-            order = checked(push.definition.encode())
-        except (ProtocolError, UnicodeEncodeError) as error:
-            fault = f"this worker can't read the definition: {error}"
-            await self._finish(push, failed(fault, [f"💥 {fault}"]))
-            return
-        needs = Needs(order.cpus, order.gpus, order.memory)
-        taken = await self._place(push, order, needs)
-        if taken is None:
-            return
-        try:
-            self._shared.on_slots()
-            await self._execute(push, order, taken)
-        finally:
-            self._shared.slots.give(taken)
-            self._shared.on_slots()
-
-    async def _place(self, push: Push, order: Checked, needs: Needs) -> Taken | None:
-        """What the job needs, or ``None`` after the job was given back."""
-        slots = self._shared.slots
-        why_not = slots.refusal(needs)
-        if order.kind not in self._shared.runtime.kinds:
-            why_not = f"this worker does not run jobs of the kind {order.kind}"
-        if why_not is None:
-            try:
-                return slots.take(needs) or await slots.wait(needs, SLOT_WAIT_S)
-            except TimeoutError:
-                why_not = f"nothing got free for the job within {SLOT_WAIT_S:.0f} s"
-        self._release(push, why_not)
-        # In the same frame, and there credit stands in front: or it would come straight back.
-        self._shared.on_no_room(self)
-        return None
-
-    async def _execute(self, push: Push, order: Checked, taken: Taken) -> None:
-        job, attempt = push.job, push.attempt
-
-        def say(step: Step, lines: list[LogLine]) -> None:
-            self.conversation.say(job, attempt, step, lines)
-            self.connection.wake()
-
-        def started() -> None:
-            self.conversation.started(job, attempt, time.time_ns() // 1_000_000)
-            self.connection.wake()
-            self._shared.on_works()
-
-        def uploading() -> None:
-            self.conversation.uploading(job, attempt)
-
-        config = self._shared.config
-        execution = Execution(
-            Order(
-                push,
-                order,
-                self.queue,
-                self._room,
-                self._shared.worker,
-                config.api_address,
-                taken.gpus,
-                config.max_job_duration_ms,
-            ),
-            self._shared.runtime,
-            self._shared.workspaces,
-            say,
-            started,
-            uploading,
-        )
-        try:
-            await self._finish(push, await self._ending(execution))
-        except RuntimeUnavailable as error:
-            self._shared.on_unavailable(error)
-            self._release(push, f"the worker's runtime can't run jobs now: {error}")
-        finally:
-            await execution.clean()
-
-    async def _ending(self, execution: Execution) -> Ending:
-        try:
-            return await execution.run()
-        except (RuntimeUnavailable, asyncio.CancelledError):
-            raise
-        except Exception as error:  # our own fault; the job must not wait for ever
-            _log.exception("a fault of the worker itself")
-            fault = f"the worker failed by a fault of its own ({type(error).__name__})"
-            return failed(fault, [f"💥 {fault}"])
-
-    async def _finish(self, push: Push, ending: Ending) -> None:
-        job, attempt = push.job, push.attempt
-        running = self._running[job, attempt]
-        running.stoppable = False
-        self.conversation.uploading(job, attempt)
-        finished = Finished(job, attempt, ending.reason, ending.result)
-        spool = self._shared.spool
-        if spool is not None:
-            await spool.write(self._room, finished, self.conversation)
-            if self.conversation.phase(job, attempt) is None:  # stopped meanwhile
-                spool.remove(self._room, job, attempt)
-                return
-        self.conversation.finished(finished)
-        self.connection.wake()
-        if _log.isEnabledFor(self._shared.fact_level):
-            _log.log(self._shared.fact_level, "%s", _told(push, ending, running))
-
-    def _release(self, push: Push, why: str) -> None:
-        if self.conversation.phase(push.job, push.attempt) is None:
-            return
-        _log.info("gave job %s (attempt %d) back: %s", push.job[:8], push.attempt, why)
-        self.conversation.release(push.job, push.attempt, why)
-        self.connection.wake()
-
-    def _on_gone(self, push: Push, task: asyncio.Task[None]) -> None:
+    def _on_gone(
+        self, attempt: AttemptTask, task: asyncio.Task[None], left_over: Checkpoint | None
+    ) -> None:
         """The task has ended; whatever happened, the attempt must not stay open without one."""
+        push = attempt.push
         del self._running[push.job, push.attempt]
+        if self._shared.spool is not None and self._shared.runtime.lasting:
+            self._shared.spool.forget(self._room, push.job, push.attempt)
+        if left_over is not None:
+            self._shared.on_left_over_gone()
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("a fault of the worker itself", exc_info=error)
         if self.conversation.phase(push.job, push.attempt) not in (
@@ -339,14 +219,5 @@ class Serving:
             Phase.RELEASED,
             None,
         ):
-            self._release(push, self._give_back or "the run was broken off by the worker")
+            attempt.release(self._give_back or "the run was broken off by the worker")
         self._changed.set()
-
-
-def _told(push: Push, ending: Ending, running: _Running) -> str:
-    took_s = time.monotonic() - running.began
-    if ending.error is not None:
-        how = f"{ending.reason}: {ending.error}"
-    else:
-        how = f"{ending.reason}, exit code {ending.exit_code}"
-    return f"finished job {push.job[:8]} (attempt {push.attempt}) after {took_s:.1f} s: {how}"

@@ -64,6 +64,16 @@ class Slots:
         """Take at once, or ``None``: something is missing now, or others wait in front."""
         return None if self._waiting else self._take(needs)
 
+    def claim(self, needs: Needs, gpus: tuple[str, ...]) -> Taken:
+        """For a run that goes on already, with these devices: taken even where less is free, so
+        that nothing else is given what it uses."""
+        devices = tuple(device for device in gpus if device in self._gpus)
+        self._gpus = [device for device in self._gpus if device not in devices]
+        memory = needs.memory if self._memory_all else 0
+        self._millicpus -= _milli(needs.cpus)
+        self._memory -= memory
+        return Taken(_milli(needs.cpus), memory, devices)
+
     async def wait(self, needs: Needs, timeout_s: float) -> Taken:
         """Take as soon as it is there, first come first served; ``TimeoutError`` after
         ``timeout_s``."""

@@ -98,6 +98,9 @@ class Spool:
                 self.remove(queue_hash, found.job, found.attempt)
         return list(newest.values())
 
+    def holds(self, queue_hash: str, job: str, attempt: int) -> bool:
+        return _name(queue_hash, job, attempt) in self._sizes
+
     def prune(self, now_s: float | None = None) -> None:
         """Remove what is older than any server keeps a job; queues that are not served any more
         would otherwise fill the bound for ever."""

@@ -51,6 +51,8 @@ from gridd_protocol.messages import (
 )
 from gridd_protocol.names import is_job_id
 from gridd_protocol.units import format_duration
+from gridd_worker.preference import preferred
+from gridd_worker.upstream_shapes import Definitions, OneJob, Seen, Workers, jobs_of, read_frame
 
 SETTLE_MS = 500  # for another's claim, made at the same time as ours, to reach the server
 GONE_GRACE_MS = 6_000  # a job that the server no longer wants is looked at again after so long
@@ -58,6 +60,8 @@ CONFIRM_MS = 10_000  # a claim that no state has confirmed by then is given up
 RESEND_MS = 5_000  # a result, or a claim, that no state shows is sent again
 REQUEST_MS = 2_000  # a definition that did not come is asked for again
 REGISTER_MS = 10_000  # as often as upstream's worker registers
+PONG_MS = 10_000  # without one for so long, the connection is given up (WIRE 2.8)
+STATES_MS = 20_000  # likewise without a state: on some connections that server shows none (D18)
 DEFINITIONS_KEPT = 200
 UNFIT_KEPT = 10_000
 UNFIT_MS = 3_600_000  # what did not fit is looked at again after so long: it costs a request
@@ -83,46 +87,6 @@ class _Job:
     ending: dict[str, Any] | None = None  # the Finished state change, until a state shows it
 
 
-class _Seen(msgspec.Struct):
-    """What we read of a job in the server's state."""
-
-    state: str
-    worker: str = ""
-    queued_time: float = msgspec.field(name="queuedTime", default=0)
-
-
-class _State(msgspec.Struct):
-    jobs: dict[str, _Seen]
-
-
-class _StatePayload(msgspec.Struct):
-    state: _State
-
-
-class _Frame(msgspec.Struct):
-    type: str
-    payload: msgspec.Raw = msgspec.Raw(b"{}")
-
-
-class _Worker(msgspec.Struct):
-    id: str
-
-
-class _Workers(msgspec.Struct):
-    workers: list[_Worker]
-
-
-class _Definitions(msgspec.Struct):
-    definitions: dict[str, msgspec.Raw]
-
-
-class _OneJob(msgspec.Struct):
-    job: str = msgspec.field(name="jobId")
-
-
-_read_frame = msgspec.json.Decoder(_Frame).decode
-
-
 class UpstreamDialect:
     """One queue's. It lives as long as the worker; ``opened`` begins a connection."""
 
@@ -132,7 +96,7 @@ class UpstreamDialect:
         self._registration: dict[str, Any] = {}
         self._credit = 0
         self._jobs: dict[str, _Job] = {}
-        self._seen: dict[str, _Seen] = {}
+        self._seen: dict[str, Seen] = {}
         self._rivals: set[str] = set()  # other workers of the queue
         self._complete = False  # a full state has come on this connection
         self._definitions: OrderedDict[str, tuple[str, Checked]] = OrderedDict()
@@ -140,11 +104,13 @@ class UpstreamDialect:
         self._unfit: OrderedDict[str, int] = OrderedDict()  # not for us until then, in ms
         self._attempts = 0
         self._registered_ms = 0
+        self._pong_ms = self._states_ms = 0  # when the last one came
         self._greeting = False  # hello was said, and no welcome has answered it
         self._owed: list[str] = []  # frames to be sent
         self._heard: list[ToWorker] = []  # messages to be handed on with the next frame
 
-    def opened(self) -> None:
+    def opened(self, now_ms: int) -> None:
+        self._pong_ms = self._states_ms = now_ms
         self._seen.clear()
         self._rivals.clear()
         self._asked.clear()
@@ -182,7 +148,8 @@ class UpstreamDialect:
                 self._credit = 0
             case Heartbeat():
                 self._owed.append("PING")
-                if now_ms - self._registered_ms >= REGISTER_MS:
+                # Sooner rather than a whole heartbeat later.
+                if now_ms - self._registered_ms > REGISTER_MS - HEARTBEAT_MS:
                     self._register(now_ms)
 
     def _on_hello(self, hello: Hello, now_ms: int, wall_ms: int) -> None:
@@ -292,13 +259,22 @@ class UpstreamDialect:
             messages.append(self._welcome(wall_ms))
         return Decoded(messages + self.tick(now_ms, wall_ms), errors)
 
-    def due(self) -> int | None:
-        """When ``tick`` is to be called, in ms, if no frame comes before; ``None``: need not be."""
-        named = (
-            known.named_ms for known in self._jobs.values() if known.named_ms and not known.pushed
-        )
-        first = min(named, default=None)
-        return None if first is None else first + SETTLE_MS
+    def lost(self, now_ms: int) -> str | None:
+        """Why the connection must be given up, although something may still come over it."""
+        if now_ms - self._pong_ms >= PONG_MS:
+            return "the server answered no PING for too long"
+        if now_ms - self._states_ms >= STATES_MS:
+            return "the server showed no jobs for too long"
+        return None
+
+    def due(self) -> int:
+        """When ``tick`` and ``lost`` are to be asked again, in ms, if no frame comes before."""
+        dues = [
+            known.named_ms + SETTLE_MS
+            for known in self._jobs.values()
+            if known.named_ms and not known.pushed
+        ]
+        return min(self._pong_ms + PONG_MS, self._states_ms + STATES_MS, *dues)
 
     def tick(self, now_ms: int, wall_ms: int) -> list[ToWorker]:
         """What the state, as known, means to the conversation by now."""
@@ -316,33 +292,40 @@ class UpstreamDialect:
 
     def _read(self, data: str | bytes, now_ms: int) -> None:
         if isinstance(data, str) and data.startswith("PONG"):
+            self._pong_ms = now_ms
             self._heard.append(Heartbeat())
             if data.removeprefix("PONG").strip() not in ("", self._worker) and self._registration:
                 self._register(now_ms)
             return
         if not data or data[:1] not in ("{", b"{"):
             return  # upstream's peers ignore such, and so do we
-        frame = _read_frame(data)
+        frame = read_frame(data)
         match frame.type:
             case "JobStates":
-                self._seen = _known(frame.payload)
+                self._seen = jobs_of(frame.payload)
                 self._complete = True
+                self._states_ms = now_ms
             case "JobStateUpdates":
-                self._seen.update(_known(frame.payload))
+                self._seen.update(jobs_of(frame.payload))
+                self._states_ms = now_ms
             case "Workers":
-                listed = msgspec.json.decode(frame.payload, type=_Workers).workers
+                listed = msgspec.json.decode(frame.payload, type=Workers).workers
                 self._rivals = {worker.id for worker in listed} - {self._worker}
             case "BroadcastJobDefinitions":
                 self._on_definitions(frame.payload, now_ms)
             case "ClearJobCache":
-                job = msgspec.json.decode(frame.payload, type=_OneJob).job
+                job = msgspec.json.decode(frame.payload, type=OneJob).job
                 self._seen.pop(job, None)
                 self._definitions.pop(job, None)
             case "StatusRequest":
-                self._owe("WorkerStatusResponse", {**self._registration, "queue": {}})
+                queue = {
+                    job: {"jobId": job, "definition": {}, "finished": known.pushed}
+                    for job, known in self._jobs.items()
+                }
+                self._owe("WorkerStatusResponse", {**self._registration, "queue": queue})
 
     def _on_definitions(self, payload: msgspec.Raw, now_ms: int) -> None:
-        texts = msgspec.json.decode(payload, type=_Definitions).definitions
+        texts = msgspec.json.decode(payload, type=Definitions).definitions
         for job, raw in texts.items():
             self._asked.pop(job, None)
             try:
@@ -457,7 +440,7 @@ class UpstreamDialect:
         if wanted:
             self._owe("RequestJobDefinitions", {"jobIds": wanted})
 
-    def _is_for_us(self, job: str, seen: _Seen, now_ms: int) -> bool:
+    def _is_for_us(self, job: str, seen: Seen, now_ms: int) -> bool:
         return (
             seen.state == "Queued"
             and job not in self._jobs
@@ -466,27 +449,5 @@ class UpstreamDialect:
         )
 
 
-def _known(payload: msgspec.Raw) -> dict[str, _Seen]:
-    return msgspec.json.decode(payload, type=_StatePayload).state.jobs
-
-
 def _wire(line: LogLine) -> list[str | int | bool]:
     return [line.text, line.time, True] if line.stderr else [line.text, line.time]
-
-
-# JavaScript's localeCompare for printable ASCII, as WIRE 3.6 found it: punctuation, then digits,
-# then letters, a letter and its capital alike.
-_ORDER = " _-,;:!?.'\"()[]{}@*/\\&#%`^+<=>|~$0123456789"
-_RANKS = {character: rank for rank, character in enumerate(_ORDER)}
-for _number, _letter in enumerate("abcdefghijklmnopqrstuvwxyz"):
-    _RANKS[_letter] = _RANKS[_letter.upper()] = len(_ORDER) + _number
-
-
-def preferred(one: str, other: str) -> bool:
-    """Of two claimants, does ``one`` win? The id that sorts first does; of equals, the second."""
-    return _sort_key(one) < _sort_key(other)
-
-
-def _sort_key(worker: str) -> tuple[list[int], list[bool]]:
-    ranks = [_RANKS.get(character, len(_RANKS) + ord(character)) for character in worker]
-    return ranks, [character.isupper() for character in worker]

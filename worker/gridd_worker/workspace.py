@@ -6,16 +6,20 @@ Joins the parts that do the work (``files``, ``inputs``, ``outputs``, ``cache``)
 import asyncio
 import contextlib
 import logging
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import aiohttp
-
 from gridd_protocol.definitions import Definition
 from gridd_worker.cache import FileCache
-from gridd_worker.fetch import open_session
-from gridd_worker.files import JobDirectories, make_job_directories, remove_tree
+from gridd_worker.files import (
+    JobDirectories,
+    job_directories,
+    make_job_directories,
+    remove_tree,
+)
+from gridd_worker.http_client import Http
 from gridd_worker.inputs import InputError, materialise
 from gridd_worker.outputs import Collected, OutputError, collect
 
@@ -33,9 +37,18 @@ class Place:
     config_files: dict[str, Path]
 
 
+Room = tuple[str, str, int]
+"""Whose files: the queue's room, job, attempt."""
+
+
 class Workspaces(Protocol):
-    async def open(self) -> None:
-        """Raises ``OSError`` when the data directory can't be used."""
+    async def open(self, keep: Set[Room] = frozenset()) -> None:
+        """Removes what earlier processes left, but for ``keep``. Raises ``OSError`` when the data
+        directory can't be used."""
+        ...
+
+    def reopen(self, room: str, job: str, attempt: int) -> Place | None:
+        """What ``prepare`` made for a run that goes on; ``None`` when it is not there."""
         ...
 
     async def prepare(self, room: str, job: str, attempt: int, definition: Definition) -> Place:
@@ -55,19 +68,21 @@ class Workspaces(Protocol):
 
 
 class DiskWorkspaces:
-    """Below ``data``: ``work/<room>/jobs/<job>-<attempt>`` and ``cache``."""
+    """Below ``data``: ``work/<room>/jobs/<job>-<attempt>`` and ``cache``. ``private``: definitions
+    may name private addresses."""
 
-    def __init__(self, data: Path, api_address: str) -> None:
+    def __init__(self, data: Path, api_address: str, *, private: bool = False) -> None:
+        self._private = private
         self._work = data / "work"
         self._api = api_address
         self._cache = FileCache(data / "cache")
         self._directories: dict[tuple[str, str, int], JobDirectories] = {}
-        self._http: aiohttp.ClientSession | None = None
+        self._http: Http | None = None
 
-    async def open(self) -> None:
-        await asyncio.to_thread(self._sweep)
+    async def open(self, keep: Set[Room] = frozenset()) -> None:
+        await asyncio.to_thread(self._sweep, keep)
         await asyncio.to_thread(self._cache.open)
-        self._http = open_session()
+        self._http = Http(self._api, private=self._private)
 
     async def prepare(self, room: str, job: str, attempt: int, definition: Definition) -> Place:
         assert self._http is not None
@@ -77,7 +92,8 @@ class DiskWorkspaces:
                 make_job_directories, self._work / room, job, attempt
             )
         except OSError as error:
-            raise InputError(f"the worker can't make the job's directories: {error}") from None
+            problem = f"the worker can't make the job's directories: {error}"
+            raise InputError(problem, error) from None
         self._directories[key] = directories
         config_files = await materialise(
             definition, directories, self._api, self._http, self._cache
@@ -86,7 +102,7 @@ class DiskWorkspaces:
 
     async def collect(self, place: Place) -> Collected:
         assert self._http is not None
-        return await collect(place.outputs, self._api, self._http)
+        return await collect(place.outputs, self._api, self._http.own)
 
     async def remove(self, room: str, job: str, attempt: int) -> None:
         directories = self._directories.pop((room, job, attempt), None)
@@ -101,10 +117,20 @@ class DiskWorkspaces:
         if self._http is not None:
             await self._http.close()
 
-    def _sweep(self) -> None:
+    def reopen(self, room: str, job: str, attempt: int) -> Place | None:
+        directories = job_directories(self._work / room, job, attempt)
+        if not directories.outputs.is_dir():
+            return None
+        self._directories[room, job, attempt] = directories
+        return Place(directories.inputs, directories.outputs, {})
+
+    def _sweep(self, keep: Set[Room]) -> None:
         """What an earlier process left when it ended in the middle of a job."""
         self._work.mkdir(parents=True, exist_ok=True)
+        kept = {job_directories(self._work / room, job, n).root for room, job, n in keep}
         for left in self._work.glob("*/jobs/*"):
+            if left in kept:
+                continue
             with contextlib.suppress(OSError):  # a next job under this name will complain
                 remove_tree(left)
 
@@ -115,8 +141,11 @@ class NoWorkspaces:
     def __init__(self, data: Path) -> None:
         self._place = Place(data, data, {})
 
-    async def open(self) -> None:
+    async def open(self, keep: Set[Room] = frozenset()) -> None:
         pass
+
+    def reopen(self, room: str, job: str, attempt: int) -> Place | None:
+        return self._place
 
     async def prepare(self, room: str, job: str, attempt: int, definition: Definition) -> Place:
         return self._place

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gridd_worker import cli, config
+from gridd_worker import cli, config, config_values
 from gridd_worker.config import SETTINGS, Config, ConfigError, load
 
 
@@ -45,6 +45,27 @@ def test_queues_come_from_the_command_line_the_environment_or_the_file(tmp_path:
     assert load([], {}, {"GRIDD_WORKER_QUEUES": "a, b,a"}, file).queues == ("a", "b")
     assert load(["one,two", "three"], {}, {}, file).queues == ("one,two", "three")
     assert load([], {"mode": "local"}, {}).queues == ("local",)
+
+
+def test_queues_have_weights() -> None:
+    settings = load(["a=3", "b", "c=d", "=4"], {}, {})
+    assert settings.queues == ("a", "b", "c=d", "=4")
+    assert settings.weights_of_queues == (3, 1, 1, 1)
+    assert load(["a", "b=1"], {}, {}).weights_of_queues == (1, 1)
+    assert load([], {}, {"GRIDD_WORKER_QUEUES": "a=2,b"}).weights == (2, 1)
+    for wrong in ("a=0", "a=1001", "a=99999999999"):
+        assert complaints([wrong], {}, {}) == [
+            f"QUEUE: {wrong!r}: a weight is a number from 1 to 1000"
+        ]
+
+
+def test_a_local_worker_has_a_queue_and_a_directory_of_its_own(tmp_path: Path) -> None:
+    environment = {"XDG_CACHE_HOME": str(tmp_path)}
+    local = load([], {"mode": "local"}, environment)
+    assert (local.queues, local.api_address) == (("local",), "http://127.0.0.1:8000")
+    assert local.data_directory == tmp_path / "gridd-worker-local"
+    named = load(["q"], {"mode": "local", "data_directory": str(tmp_path)}, environment)
+    assert (named.queues, named.data_directory) == (("q",), tmp_path)
 
 
 def test_the_null_runtime_is_not_held_back_by_the_machine() -> None:
@@ -113,9 +134,9 @@ def test_gpus_of_an_odd_form_are_refused(text: str) -> None:
 def test_all_gpus_are_those_that_the_machine_shows(tmp_path: Path) -> None:
     for name in ("nvidia0", "nvidia10", "nvidia2", "nvidiactl", "nvidia-uvm"):
         (tmp_path / name).touch()
-    assert config._gpus_of_machine(tmp_path) == ("0", "2", "10")
+    assert config_values.gpus_of_machine(tmp_path) == ("0", "2", "10")
     with pytest.raises(ValueError, match="device=0,1"):
-        config._gpus_of_machine(tmp_path / "nvidia0")
+        config_values.gpus_of_machine(tmp_path / "nvidia0")
 
 
 @pytest.mark.parametrize(
@@ -137,7 +158,7 @@ def test_what_does_not_fit_is_refused_with_the_value(field: str, text: str) -> N
 
 
 def test_every_field_has_a_setting_and_every_setting_a_field() -> None:
-    fields = {setting.field for setting in SETTINGS} | {"queues"}
+    fields = {setting.field for setting in SETTINGS} | {"queues", "weights"}
     assert fields == set(Config.__dataclass_fields__)
 
 
@@ -165,3 +186,43 @@ def test_complaints_go_to_stderr_and_the_exit_code_is_2(
     assert cli.main(["run", "--cpus", "none", "--runtime", "x"]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(":")[1].strip() for line in lines] == ["--cpus", "--runtime", "QUEUE"]
+
+
+def test_a_local_worker_may_fetch_from_private_addresses_others_only_if_told() -> None:
+    assert load(["q"], {}, {}).private_addresses == "refuse"
+    assert load([], {"mode": "local"}, {}).private_addresses == "allow"
+    environment = {"GRIDD_WORKER_PRIVATE_ADDRESSES": "allow"}
+    assert load(["q"], {}, environment).private_addresses == "allow"
+    refuse = {"mode": "local", "private_addresses": "refuse"}
+    assert load([], refuse, environment).private_addresses == "refuse"
+    assert complaints(["q"], {"private_addresses": "some"}, {}) == [
+        "--private-addresses: 'some' is not one of refuse, allow"
+    ]
+
+
+def test_what_containers_may_and_who_they_are() -> None:
+    given = {"job_network": "none", "docker_runtime": "runsc", "user": "1000:50"}
+    settings = load(["q"], given, {})
+    assert (settings.job_network, settings.docker_runtime) == ("none", "runsc")
+    assert settings.user == "1000:50"
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        *(("user", text) for text in ("root", "-1", "1:2:3", "9999999999")),
+        ("docker_runtime", "--x"),
+        ("job_network", "host"),
+    ],
+)
+def test_what_containers_can_not_be(field: str, wrong: str) -> None:
+    assert len(complaints(["q"], {field: wrong}, {})) == 1
+
+
+@pytest.mark.parametrize("runtime", ["process", "null"])
+def test_what_a_runtime_can_not_do_is_refused(runtime: str) -> None:
+    given = {"runtime": runtime, "docker_runtime": "runsc", "user": "1"}
+    assert complaints(["q"], given, {}) == [
+        f"--docker-runtime: the runtime {runtime} has no such",
+        f"--user: the runtime {runtime} has no such",
+    ]

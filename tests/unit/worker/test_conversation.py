@@ -509,3 +509,64 @@ def test_due_never_lies_in_the_past() -> None:
     conversation = in_phase(Phase.RUNNING)
     settle(conversation)
     assert conversation.due(99_000) == 99_000
+
+
+# --- a run of an earlier process ------------------------------------------------------------
+
+
+def lines_at(*times_ms: int, text: str = "x\n") -> list[LogLine]:
+    return [LogLine(text, time) for time in times_ms]
+
+
+def taken_up(cursor: int) -> Conversation:
+    """One that has taken up a run at the time 1,000; the server has ``cursor`` of its lines."""
+    talk = Conversation("w", "1", Resources(), 2)
+    assert talk.take_up(Started("j", 3, 7), LogBuffer(), 1_000)
+    assert not talk.take_up(Started("j", 2, 7), LogBuffer(), 1_000), "one attempt for each job"
+    talk.opened(0)
+    [hello] = talk.take(0)
+    assert isinstance(hello, Hello)
+    assert hello.running == [Held("j", 3)]
+    talk.receive(Welcome("q", 30_000, 5_000, kept=[Kept("j", 3, cursor)]), 0)
+    return talk
+
+
+def sent(talk: Conversation) -> list[tuple[int, int]]:
+    """First number and count of the lines of each log message that is owed."""
+    talk._logs_ms = -1_000_000
+    return [(m.cursor, len(m.lines)) for m in talk.take(0) if isinstance(m, Log)]
+
+
+def test_a_run_taken_up_tells_its_start_again_and_only_the_lines_that_are_new() -> None:
+    talk = taken_up(cursor=3)
+    assert talk.take(0) == [Started("j", 3, 7)]
+    assert (talk.active, talk.phase("j", 3)) == (1, Phase.RUNNING)
+    talk.say("j", 3, "Running", lines_at(10, 20, 30, 40, 1_001))
+    assert sent(talk) == [(3, 2)]
+
+
+def test_old_and_new_lines_may_come_together_before_the_server_is_there() -> None:
+    talk = Conversation("w", "1", Resources(), 2)
+    talk.take_up(Started("j", 3, 7), LogBuffer(), 1_000)
+    talk.say("j", 3, "Running", lines_at(10, 20, 1_001))
+    talk.opened(0)
+    talk.take(0)
+    talk.receive(Welcome("q", 30_000, 5_000, kept=[Kept("j", 3, 2)]), 0)
+    assert sent(talk) == [(2, 1)]
+
+
+def test_a_log_that_lost_its_beginning_is_numbered_behind_what_the_server_has() -> None:
+    talk = taken_up(cursor=100_000)
+    talk.say("j", 3, "Running", lines_at(*[10] * 150, text="x" * 60_000))
+    assert sent(talk) == []
+    talk.say("j", 3, "Running", lines_at(20, 1_001, 1_002))
+    assert sent(talk) == [(100_000, 2)]
+
+
+def test_a_short_log_has_lost_nothing_whatever_the_clock_says() -> None:
+    """Set back while the worker was away: all that is read again looks new."""
+    talk = taken_up(cursor=3)
+    talk.say("j", 3, "Running", lines_at(5_000, 5_001))
+    assert sent(talk) == []
+    talk.say("j", 3, "Running", lines_at(5_002, 1_500))
+    assert sent(talk) == [(3, 1)]

@@ -152,3 +152,19 @@ def test_a_log_that_begins_later_says_what_is_missing() -> None:
     assert batch is not None
     assert (batch.cursor, texts(batch)[1:]) == (4, ["f"])
     assert "3 lines dropped" in texts(batch)[0]
+
+
+def test_a_log_that_is_read_again_sends_only_what_the_server_lacks() -> None:
+    buffer = LogBuffer(first=2)
+    buffer.rewind(5, replaying=True)
+    assert (buffer.backlog, buffer.take(10, 1_000)) == (False, None)
+    buffer.append("Running", [LogLine(str(number), 1) for number in range(2, 5)])
+    assert not buffer.backlog
+    buffer.append("Running", [LogLine("5", 1), LogLine("6", 1)])
+    batch = buffer.take(10, 1_000)
+    assert batch is not None
+    assert (batch.cursor, [line.text for line in batch.lines]) == (5, ["5", "6"])
+    buffer.rewind(3, replaying=True)  # a server that was restarted has fewer
+    batch = buffer.take(10, 1_000)
+    assert batch is not None
+    assert (batch.cursor, len(batch.lines)) == (3, 4)

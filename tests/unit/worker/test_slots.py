@@ -100,3 +100,26 @@ async def test_a_waiter_that_is_cancelled_as_it_is_served_gives_back() -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiter
     assert slots.free_cpus == 1
+
+
+def test_what_a_run_of_an_earlier_process_uses_is_given_to_no_one() -> None:
+    slots = Slots(4, 1_000, ("1", "3", "5"))
+    taken = slots.claim(Needs(cpus=3, gpus=2, memory=900), ("3", "5"))
+    assert taken.gpus == ("3", "5")
+    assert slots.take(Needs(cpus=1, memory=200)) is None
+    one = slots.take(Needs(cpus=1, gpus=1))
+    assert one is not None
+    assert one.gpus == ("1",)
+    slots.give(taken)
+    slots.give(one)
+    everything = slots.take(Needs(cpus=4, gpus=3, memory=1_000))
+    assert everything is not None
+
+
+def test_a_run_may_go_on_with_more_than_the_worker_has_now() -> None:
+    """Its owner gave it less at this start; nothing else runs until that run is over."""
+    slots = Slots(1, gpus=("0",))
+    taken = slots.claim(Needs(cpus=4, gpus=2), ("0", "9"))
+    assert (slots.take(Needs(cpus=0.1)), taken.gpus) == (None, ("0",))
+    slots.give(taken)
+    assert slots.take(Needs(cpus=1, gpus=1)) is not None

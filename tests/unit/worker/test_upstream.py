@@ -21,7 +21,9 @@ from gridd_protocol.messages import (
     Resources,
     Welcome,
 )
-from gridd_worker.upstream import UpstreamDialect, preferred
+from gridd_worker.conversation import Conversation
+from gridd_worker.preference import preferred
+from gridd_worker.upstream import SETTLE_MS, UpstreamDialect
 
 
 def definition(command: str, **more: Any) -> dict[str, Any]:
@@ -45,7 +47,7 @@ class World:
             credit=credit,
             resources=Resources(cpus=2, **resources),
         )
-        self.dialect.opened()
+        self.dialect.opened(self.now)
         self.sent = self.say(self.hello)
 
     def say(self, *messages: Any) -> list[dict[str, Any]]:
@@ -336,11 +338,127 @@ def test_heartbeats_are_pings_and_registration_is_repeated():
     assert [frame["type"] for frame in world.say(Heartbeat())] == ["PING", "WorkerRegistration"]
 
 
+# --- the timing rules of WIRE 2.8, each by the clock --------------------------------------------
+
+
+class Timed:
+    """The conversation and the dialect as a connection drives them, asked every ms that one of
+    them names. ``sent`` is ``(ms after opening, frame type)``."""
+
+    def __init__(self) -> None:
+        self.now = self.began = 5_000_000
+        self.conversation = Conversation("w2", "1", Resources(cpus=2), 2)
+        self.dialect = UpstreamDialect()
+        self.dialect.opened(self.now)
+        self.conversation.opened(self.now)
+        self.sent: list[tuple[int, str]] = []
+        self.answers = {"PING": "PONG w2"}
+        self.flush()
+
+    def flush(self) -> None:
+        messages = self.conversation.take(self.now, self.now)
+        texts = [*self.dialect.take(), *self.dialect.encode(messages, self.now, self.now)]
+        for frame in World._frames(texts):
+            self.sent.append((self.now - self.began, frame["type"]))
+            if frame["type"] in self.answers:
+                self.hear(self.answers[frame["type"]])
+
+    def hear(self, text: str) -> None:
+        for message in self.dialect.decode(text, self.now, self.now).messages:
+            self.conversation.receive(message, self.now)
+
+    def states(self) -> None:
+        payload = {"state": {"jobs": {}}, "isSubset": False}
+        self.hear(json.dumps({"type": "JobStates", "payload": payload}))
+
+    def go(self, until_ms: int, states_every: int = 10_000) -> str | None:
+        """To ``until_ms`` after opening; the reason when the connection is given up before."""
+        while self.now < self.began + until_ms:
+            passed = self.now - self.began
+            if passed % states_every == 0:
+                self.states()
+            self.flush()
+            self.flush()  # what is owed to an answer
+            if (why := self.dialect.lost(self.now)) is not None:
+                return f"{passed}: {why}"
+            dues = [self.dialect.due(), self.conversation.due(self.now) or self.now]
+            dues.append(self.began + (passed // states_every + 1) * states_every)
+            self.now = max(min(dues), self.now + 1)
+        return None
+
+    def times(self, kind: str) -> list[int]:
+        return [at for at, sent in self.sent if sent == kind]
+
+
+def test_a_ping_every_5_s_and_a_registration_every_10() -> None:
+    timed = Timed()
+    assert timed.go(61_000) is None
+    assert timed.times("PING") == list(range(5_000, 61_000, 5_000))
+    assert timed.times("WorkerRegistration") == list(range(0, 61_000, 10_000))
+
+
+def test_talking_does_not_put_registration_off() -> None:
+    """What is said meanwhile stands for a heartbeat elsewhere; not on this server (D14)."""
+    timed = Timed()
+    timed.states()
+    for _ in range(6):
+        timed.conversation.set_credit(1 + timed.conversation._credit % 2)
+        timed.go(timed.now - timed.began + 4_000)
+    assert timed.times("WorkerRegistration")[:3] == [0, 10_000, 20_000]
+
+
+def test_without_a_pong_for_10_s_the_connection_is_given_up() -> None:
+    timed = Timed()
+    assert timed.go(12_000) is None
+    timed.answers.clear()
+    assert timed.go(60_000) == "20000: the server answered no PING for too long"
+
+
+def test_without_states_for_20_s_the_connection_is_given_up() -> None:
+    timed = Timed()
+    timed.go(1)
+    assert timed.go(60_000, states_every=10**9) == "20000: the server showed no jobs for too long"
+    timed = Timed()
+    assert timed.go(120_000, states_every=19_000) is None
+
+
+def test_an_empty_update_is_a_state_too() -> None:
+    world = World()
+    world.state()
+    world.now += 9_000
+    world.raw("PONG w2")
+    world.now += 9_000
+    world.raw("PONG w2")
+    world.state(full=False)
+    world.now += 9_000
+    assert world.dialect.lost(world.now) is None
+    world.raw("PONG w2")
+    world.now += 11_000
+    world.raw("PONG w2")
+    assert world.dialect.lost(world.now) == "the server showed no jobs for too long"
+
+
+def test_a_new_connection_has_its_full_time() -> None:
+    world = World()
+    world.now += 30_000
+    assert world.dialect.lost(world.now)
+    world.dialect.opened(world.now)
+    assert world.dialect.lost(world.now + 9_999) is None
+
+
+def test_a_pong_with_another_id_is_answered_with_a_registration_at_once() -> None:
+    """The first registration on an unused queue may be lost (FINDINGS 9)."""
+    timed = Timed()
+    timed.answers["PING"] = "PONG unknown"
+    timed.go(7_000)
+    assert timed.times("WorkerRegistration") == [0, 5_000]
+
+
 def test_after_a_reconnect_runs_are_announced_and_lines_are_not_said_twice():
     world = World()
     push = world.running()
     world.say(Log(JOB_A, push.attempt, "Running", 0, [LogLine("1\n", 1), LogLine("2\n", 2)]))
-    world.dialect.opened()
+    world.dialect.opened(world.now)
     hello = Hello("w2", credit=2, resources=Resources(cpus=2), running=[Held(JOB_A, push.attempt)])
     sent = world.say(hello)
     assert [frame["type"] for frame in sent] == ["WorkerRegistration", "StateChange"]
@@ -350,7 +468,7 @@ def test_after_a_reconnect_runs_are_announced_and_lines_are_not_said_twice():
 
 def test_a_result_of_an_earlier_process_is_sent_on():
     world = World()
-    world.dialect.opened()
+    world.dialect.opened(world.now)
     world.say(Hello("w2", credit=2, running=[Held(JOB_A, 7)]))
     (welcome,) = world.state(a=("Running", "w2", 5))
     assert [(kept.job, kept.attempt, kept.cursor) for kept in welcome.kept] == [(JOB_A, 7, 0)]
@@ -381,11 +499,27 @@ def test_what_can_not_be_read_does_no_harm(text):
     assert changes(world.say(Finished(JOB_A, push.attempt, "Success", "{}")))
 
 
+def test_half_a_character_in_one_definition_does_not_keep_the_others_back():
+    world = World()
+    world.state(a=("Queued", "", 5), b=("Queued", "", 6))
+    texts = {JOB_A: definition("\ud800"), JOB_B: B}
+    world.server("BroadcastJobDefinitions", {"definitions": texts})
+    assert world.errors == []
+    assert changes(world.sent) == [("Running", JOB_B)]
+
+
 def test_a_status_request_is_answered():
     world = World()
     world.server("StatusRequest", None)
     (answer,) = world.sent
     assert (answer["type"], answer["payload"]["id"]) == ("WorkerStatusResponse", "w2")
+    assert answer["payload"]["queue"] == {}
+    world.running()
+    world.server("StatusRequest", None)
+    (answer,) = world.sent
+    assert answer["payload"]["queue"] == {
+        JOB_A: {"jobId": JOB_A, "definition": {}, "finished": True}
+    }
 
 
 @pytest.mark.parametrize(
@@ -417,13 +551,12 @@ def test_a_worker_that_others_sort_before_waits_a_moment_before_it_runs():
     world.define(A)
     assert world.state(a=("Running", "w2", 5)) == []
     due = world.dialect.due()
-    assert due is not None
-    assert due > world.now
+    assert due == world.now + SETTLE_MS
     world.now = due - 1
     assert world.dialect.tick(world.now, 7) == []
     world.now = due
     assert kinds(world.dialect.tick(world.now, 7)) == [Push]
-    assert world.dialect.due() is None
+    assert world.dialect.due() > world.now
 
 
 def test_a_worker_that_was_overtaken_in_that_moment_runs_nothing():
@@ -436,7 +569,6 @@ def test_a_worker_that_was_overtaken_in_that_moment_runs_nothing():
     assert world.state(a=("Running", "w1", 5)) == []
     world.now += 10_000
     assert world.dialect.tick(world.now, 7) == []
-    assert world.dialect.due() is None
 
 
 def test_a_worker_that_sorts_first_does_not_wait():

@@ -1,0 +1,61 @@
+"""What the engine is asked for: the limits, and what the owner may change of them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gridd_protocol.definitions import Definition
+from gridd_worker.agent import make_runtime
+from gridd_worker.config import load
+from gridd_worker.docker import DockerRuntime
+from gridd_worker.docker_config import ContainerOptions, container_config
+from gridd_worker.process import ProcessRuntime
+from gridd_worker.runtime import Allowance, RuntimeUnavailable, Task
+
+FOLDER = Path("/data")
+
+
+def asked(options: ContainerOptions | None = None) -> dict[str, Any]:
+    task = Task("a" * 64, 1, "q", "w", Definition(image="i"), FOLDER, FOLDER, {}, {}, Allowance())
+    return container_config(task, "i", 4.0, options)
+
+
+def test_the_limits_are_there_unless_the_owner_says_otherwise() -> None:
+    config = asked()
+    host = config["HostConfig"]
+    assert (host["CapDrop"], host["SecurityOpt"]) == (["ALL"], ["no-new-privileges"])
+    assert (host["NetworkMode"], host["PidsLimit"]) == ("gridd-jobs", 4096)
+    assert not {"Privileged", "CapAdd", "Binds", "PidMode", "IpcMode", "Runtime"} & set(host)
+    assert "User" not in config
+
+
+def test_what_the_owner_says() -> None:
+    config = asked(ContainerOptions(network="public", runtime="runsc", user="1:2"))
+    host = config["HostConfig"]
+    assert (config["User"], host["Runtime"], host["NetworkMode"]) == (
+        "1:2",
+        "runsc",
+        "gridd-public",
+    )
+    assert (host["CapDrop"], host["SecurityOpt"]) == (["ALL"], ["no-new-privileges"])
+    assert asked(ContainerOptions(network="none"))["HostConfig"]["NetworkMode"] == "none"
+
+
+def test_settings_arrive(tmp_path: Path) -> None:
+    given = {"job_network": "public", "docker_runtime": "runsc", "user": "1"}
+    options = {**given, "data_directory": str(tmp_path)}
+    runtime = make_runtime(load(["q"], {**options, "private_addresses": "allow"}, {}), "w")
+    assert isinstance(runtime, DockerRuntime)
+    assert runtime._options == ContainerOptions(network="public", runtime="runsc", user="1")
+    images = runtime._image_options
+    assert images is not None
+    assert images.private_addresses
+    assert not images.builds  # the engine's builder can't be given the runtime
+
+
+async def test_a_process_worker_that_can_not_keep_a_network_limit_does_not_start() -> None:
+    runtime = ProcessRuntime(sandbox=False, network_limited=True)
+    with pytest.raises(RuntimeUnavailable, match="--job-network can't be kept") as caught:
+        await runtime.open()
+    assert caught.value.final

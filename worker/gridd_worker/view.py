@@ -1,0 +1,192 @@
+"""What a worker does, on its owner's terminal: the log as it goes, and below it a block that is
+redrawn, with the jobs, what they have, what the machine does, and what each said last.
+
+Plain ANSI, for one terminal. ``rows`` is pure; ``View`` draws at most a few times a second and only
+when something has changed. Nothing that a job prints reaches the terminal but printable signs.
+"""
+
+import asyncio
+import logging
+import os
+import shutil
+import unicodedata
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TextIO
+
+from gridd_protocol.units import format_bytes
+from gridd_worker.log import SHORT, plain
+
+REDRAW_S: Final = 0.5
+LINES_MAX: Final = 1_000  # of the log, between two redraws; the rest is left out, and counted
+ROWS_MAX: Final = 16
+_UP: Final = "\x1b[{}A"
+_CLEAR: Final = "\x1b[J"
+_DIM, _BOLD, _PLAIN = "\x1b[2m", "\x1b[1m", "\x1b[0m"
+
+
+@dataclass(frozen=True, slots=True)
+class JobPicture:
+    job: str
+    queue: str
+    phase: str
+    seconds: int
+    cpus: float
+    memory: int  # bytes; 0: no limit
+    gpus: tuple[str, ...]
+    last: str
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One moment of a worker. ``free_cpus`` of ``cpus`` are not given to a job."""
+
+    worker: str
+    queues: tuple[str, ...]
+    connected: int  # queues
+    cpus: float
+    free_cpus: float
+    holds: tuple[str, ...]
+    jobs: tuple[JobPicture, ...]
+    draining: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Of the whole machine. ``cpu`` from 0 to 1 of all its cpus; ``memory`` in bytes."""
+
+    cpu: float = 0.0
+    memory: int = 0
+    memory_all: int = 0
+
+
+class Meter:
+    """The machine's usage since the last look, from /proc; zeros where there is none."""
+
+    def __init__(self, proc: Path = Path("/proc")) -> None:
+        self._proc = proc
+        self._before = (0, 0)
+
+    def look(self) -> Usage:
+        try:
+            numbers = [int(n) for n in (self._proc / "stat").read_text().split("\n")[0].split()[1:]]
+            lines = (self._proc / "meminfo").read_text().splitlines()
+            memory = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines}
+            idle, everything = numbers[3] + numbers[4], sum(numbers[:8])
+        except (OSError, ValueError, IndexError):
+            return Usage()
+        was_idle, was_everything = self._before
+        self._before = idle, everything
+        passed = everything - was_everything
+        cpu = 1 - (idle - was_idle) / passed if passed > 0 else 0.0
+        total = memory.get("MemTotal", 0)
+        return Usage(max(cpu, 0.0), total - memory.get("MemAvailable", 0), total)
+
+
+def rows(picture: Picture, usage: Usage, width: int, height: int) -> list[str]:
+    """The block, at most ``height`` rows of at most ``width`` columns."""
+    head = f"─ {picture.worker}: {', '.join(picture.queues)}"
+    if picture.connected < len(picture.queues):
+        head += f" ({picture.connected} of {len(picture.queues)} connected)"
+    if picture.draining:
+        head += ", stopping"
+    used = picture.cpus - picture.free_cpus
+    head += f" ─ {len(picture.jobs)} jobs, {used:g} of {picture.cpus:g} cpus"
+    head += f" ─ machine {usage.cpu:.0%} cpu, {format_bytes(usage.memory)} of "
+    head += f"{format_bytes(usage.memory_all)}"
+    block = [_cut(head, width)]
+    block += [_cut(f"! {hold}", width) for hold in picture.holds]
+    room = max(height - len(block), 1)
+    shown = picture.jobs if len(picture.jobs) <= room else picture.jobs[: room - 1]
+    block += [_cut(_row(job), width) for job in shown]
+    if len(shown) < len(picture.jobs):
+        block.append(_cut(f"  and {len(picture.jobs) - len(shown)} more", width))
+    return block[: max(height, 1)]
+
+
+def _row(job: JobPicture) -> str:
+    has = f"{job.cpus:g} cpu"
+    if job.memory:
+        has += f" {format_bytes(job.memory)}"
+    if job.gpus:
+        has += f" gpu {','.join(job.gpus)}"
+    minutes, seconds = divmod(job.seconds, 60)
+    return (
+        f"  {job.job[:SHORT]} {job.queue[:16]:<8} {job.phase:<9} {minutes:>3}:{seconds:02} "
+        f"{has:<14} {job.last}"
+    )
+
+
+def _cut(text: str, width: int) -> str:
+    """What of ``text`` fits into ``width`` columns, on one row."""
+    kept, columns = "", 0
+    for sign in plain(text.replace("\t", " ").replace("\n", " ")):
+        if not sign.isprintable():
+            sign = "�"
+        columns += 0 if unicodedata.combining(sign) else 1
+        columns += unicodedata.east_asian_width(sign) in "WF"
+        if columns > width:
+            return kept
+        kept += sign
+    return kept
+
+
+class View(logging.Handler):
+    """The log's handler and the drawer of the block. ``show`` runs as long as the worker does."""
+
+    def __init__(self, stream: TextIO, usage: Callable[[], Usage] | None = None) -> None:
+        super().__init__()
+        self._stream = stream
+        self._usage = usage or Meter().look
+        self._lines: deque[str] = deque(maxlen=LINES_MAX)
+        self._left_out = 0
+        self._drawn: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """From any thread; written with the next drawing."""
+        self._left_out += len(self._lines) == LINES_MAX
+        self._lines.append(self.format(record))
+
+    async def show(self, picture: Callable[[], Picture]) -> None:
+        """Until cancelled; then the block is gone and the log's last lines are written."""
+        try:
+            while True:
+                size = shutil.get_terminal_size()
+                height = min(ROWS_MAX, size.lines // 2)
+                self.draw(rows(picture(), self._usage(), size.columns - 1, height))
+                await asyncio.sleep(REDRAW_S)
+        finally:
+            self.draw([])
+
+    def draw(self, block: list[str]) -> None:
+        """Replace the block, with what was logged meanwhile above it."""
+        lines, left_out = [*self._lines], self._left_out
+        self._lines.clear()
+        self._left_out = 0
+        if not lines and block == self._drawn:
+            return
+        text = f"{_UP.format(len(self._drawn))}\r{_CLEAR}" if self._drawn else ""
+        if left_out:
+            text += f"… {left_out} lines of the log left out\n"
+        text += "".join(f"{line}\n" for line in lines)
+        for number, row in enumerate(block):
+            style = _BOLD if row.startswith("!") else _DIM if number == 0 else ""
+            text += f"{style}{row}{_PLAIN if style else ''}\n"
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (OSError, ValueError):  # the terminal is gone; the worker is not
+            return
+        self._drawn = block
+
+
+def wanted(stream: TextIO, *, plain_lines: bool, json_lines: bool) -> bool:
+    """Only a terminal that can move its cursor gets the view."""
+    if plain_lines or json_lines or os.environ.get("TERM", "dumb") == "dumb":
+        return False
+    try:
+        return stream.isatty()
+    except ValueError:
+        return False
