@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -54,9 +55,22 @@ def submission(number: int, run: str) -> tuple[str, str]:
         "env": {"RUN": run, "NUMBER": str(number), "PADDING": "x" * 100},
         "maxDuration": "5m",
     }
+    return job_id(definition), change(definition)
+
+
+def change(definition: dict[str, Any]) -> str:
+    """The frame that submits this definition."""
     enqueued = {"definition": definition, "control": {"namespace": "_"}}
-    change = {"tag": "", "state": "Queued", "job": "", "value": {"enqueued": enqueued}}
-    return job_id(definition), json.dumps({"type": "StateChange", "payload": change})
+    queued = {"tag": "", "state": "Queued", "job": "", "value": {"enqueued": enqueued}}
+    return json.dumps({"type": "StateChange", "payload": queued})
+
+
+def finished(text: str) -> list[str]:
+    """The jobs that this frame says are finished."""
+    if '"Finished"' not in text or '"JobStateUpdates"' not in text:
+        return []
+    jobs = _read_update(text).payload.state.jobs
+    return [job for job, state in jobs.items() if state.state == "Finished"]
 
 
 async def load(url: str, jobs: int, in_flight: int, run: str) -> Measured:
@@ -75,11 +89,8 @@ async def load(url: str, jobs: int, in_flight: int, run: str) -> Measured:
         for _ in range(min(in_flight, jobs)):
             await _send(ws, waiting, began)
         while began:
-            text = await ws.receive_str()
-            if '"Finished"' not in text or "JobStateUpdates" not in text:
-                continue
-            for job, state in _read_update(text).payload.state.jobs.items():
-                if state.state == "Finished" and job in began:
+            for job in finished(await ws.receive_str()):
+                if job in began:
                     measured.latencies_s.append(time.perf_counter() - began.pop(job))
                     if waiting:
                         await _send(ws, waiting, began)

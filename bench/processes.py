@@ -33,10 +33,10 @@ def start_grid(folder: Path) -> contextlib.AbstractContextManager[Process]:
 
 
 def start_worker(
-    folder: Path, url: str, runtime: str = "null"
+    folder: Path, url: str, runtime: str = "null", *options: str
 ) -> contextlib.AbstractContextManager[Process]:
     command = ["-m", "gridd_worker.cli", "run", "--runtime", runtime, "--api-address", url]
-    command += ["--data-directory", str(folder / "worker"), "bench"]
+    command += ["--data-directory", str(folder / "worker"), *options, "bench"]
     return _running(command, folder / "worker.log", r"serves bench")
 
 

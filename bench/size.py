@@ -3,7 +3,8 @@
 A journal with the records of so many jobs is written straight through the journal's own code; then
 a real ``gridd serve`` is started on it. Rows: bytes of server memory (RSS) for each finished and
 each queued job over an empty server's; records replayed a second; a start from a snapshot; and how
-long a client socket's PING waits while a snapshot of all that is written.
+long a client socket's PING waits while a snapshot of all that is written, and while all of it is
+carried on to new segments and the old ones are dropped.
 
 ``python bench/size.py`` takes a few minutes; ``--jobs`` makes it smaller.
 """
@@ -16,7 +17,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import aiohttp
@@ -25,16 +26,18 @@ import uvloop
 from processes import start_grid
 
 from gridd.core import records as r
+from gridd.core.story import stored
 from gridd.journal.files import FileJournal
 
 QUEUE = "bench"
 BATCH = 5_000
+_OLD_MS = 8 * 24 * 3_600_000  # older than logs are kept, not than answers are
 _PADDING = "x" * 400  # makes a definition of about 500 bytes
 
 
-def finished(jobs: int) -> Iterator[r.Record]:
-    """Submitted, leased, finished: three records a job, spread over the last hour."""
-    now = int(time.time() * 1000)
+def finished(jobs: int, ago_ms: int = 0) -> Iterator[r.Record]:
+    """Submitted, leased, finished: three records a job, spread over an hour."""
+    now = int(time.time() * 1000) - ago_ms
     for number, (job, definition) in enumerate(_jobs(jobs)):
         began = now - 3_600_000 + number * 3_500_000 // jobs
         yield _submitted(job, definition, began)
@@ -49,6 +52,12 @@ def finished(jobs: int) -> Iterator[r.Record]:
             message="",
             result=b'{"StatusCode":0,"duration":12,"outputs":{"out.txt":{"value":"aGVsbG8K"}}}',
             logs=b'{"run":[["hello\\n",1784941344026,false]]}',
+            story=stored(
+                (
+                    r.StoryEntry(began, "submitted", "_"),
+                    r.StoryEntry(began + 1, "leased", "6f0a5cb4-41ce-4e48-8388-17884638a52f", 1),
+                )
+            ),
         )
 
 
@@ -68,9 +77,10 @@ def _submitted(job: str, definition: bytes, at: int) -> r.Submitted:
     return r.Submitted(QUEUE, job, at, "_", definition, r.Needs())
 
 
-def write_journal(folder: Path, records: Iterator[r.Record]) -> int:
+def write_journal(folder: Path, records: Iterator[r.Record], ago_ms: int = 0) -> int:
     """The number of records written."""
-    journal = FileJournal(folder / "grid" / "journal")
+    written_ms = int(time.time() * 1000) - ago_ms
+    journal = FileJournal(folder / "grid" / "journal", now_ms=lambda: written_ms)
     encode = msgspec.msgpack.Encoder().encode
     written = 0
     batch: list[bytes] = []
@@ -100,15 +110,14 @@ def start_and_look(folder: Path) -> tuple[float, int]:
         return time.perf_counter() - began, rss_bytes(grid.pid)
 
 
-async def longest_waits(url: str, seconds: float) -> list[float]:
-    """Round trips of PING on a client socket, in ms, one every 2 ms or so."""
+async def waits_while(url: str, going_on: Callable[[], bool]) -> list[float]:
+    """Round trips of PING on a client socket, in ms, one every 2 ms or so; sorted."""
     waits = []
     async with (
         aiohttp.ClientSession() as session,
         session.ws_connect(f"{url}/q/other/client", max_msg_size=0) as ws,
     ):
-        end = time.perf_counter() + seconds
-        while time.perf_counter() < end:
+        while going_on():
             began = time.perf_counter()
             await ws.send_str("PING")
             while (await ws.receive_str()) != "PONG":
@@ -122,12 +131,36 @@ def snapshot_pause(folder: Path, jobs: int) -> str:
     """A server that replayed more than a snapshot's worth writes one at once."""
     with start_grid(folder) as grid:
         snapshots = folder / "grid" / "journal"
-        waits = uvloop.run(longest_waits(grid.url, max(5.0, jobs / 25_000)))
+        end = time.perf_counter() + max(5.0, jobs / 25_000)
+        waits = uvloop.run(waits_while(grid.url, lambda: time.perf_counter() < end))
         made = len(list(snapshots.glob("*.snap")))
     if not made:
         raise RuntimeError("no snapshot was written while the waits were measured")
-    p99 = waits[int(len(waits) * 0.99)]
-    return f"PING while a snapshot is written: p99 {p99:.1f} ms, longest {waits[-1]:.1f} ms"
+    return f"PING while a snapshot is written: {_told(waits)}"
+
+
+def dropping_pause(folder: Path, jobs: int) -> str:
+    """All segments have had their time: a server carries on what is needed of them, and drops
+    them behind its first snapshot."""
+    write_journal(folder, finished(jobs, _OLD_MS), _OLD_MS)
+    first = folder / "grid" / "journal" / f"{1:08d}.seg"
+    with start_grid(folder) as grid:
+        began = time.perf_counter()
+        end = began + jobs / 1_000 + 60
+        waits = uvloop.run(
+            waits_while(grid.url, lambda: first.exists() and time.perf_counter() < end)
+        )
+        took = time.perf_counter() - began
+    if first.exists():
+        raise RuntimeError(f"the oldest segment was still there after {took:.0f} s")
+    return (
+        f"PING while {jobs} jobs are carried on and their segments dropped, in {took:.0f} s: "
+        f"{_told(waits)}"
+    )
+
+
+def _told(waits: list[float]) -> str:
+    return f"p99 {waits[int(len(waits) * 0.99)]:.1f} ms, longest {waits[-1]:.1f} ms"
 
 
 def measure(jobs: int, records: int) -> None:
@@ -156,6 +189,9 @@ def measure(jobs: int, records: int) -> None:
         for snapshot in (folder / "grid" / "journal").glob("*.snap"):
             snapshot.unlink()
         print(snapshot_pause(folder, records // 3))
+        shutil.rmtree(folder)
+        folder.mkdir()
+        print(dropping_pause(folder, records // 3))
 
 
 def main() -> int:

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from gridd_protocol.definitions import Definition
 from gridd_protocol.messages import LogLine, Step
 from gridd_worker.files import JobDirectories, make_job_directories
 from gridd_worker.runtime import Allowance, Outcome, Runtime, Task
+from tests.system.support.small_disk import mounted
 
 
 @dataclass
@@ -83,7 +84,9 @@ class Bench:
     async def run(self, runtime: Runtime, task: Task) -> tuple[Outcome, Recorder]:
         recorder = self.recorder = Recorder()
         run = await runtime.start(task, recorder.log, recorder.on_start)
-        return await run.wait(), recorder
+        outcome = await run.wait()
+        await run.discard()
+        return outcome, recorder
 
 
 @pytest.fixture
@@ -104,3 +107,10 @@ def until() -> Callable[..., Any]:
             await asyncio.sleep(0.01)
 
     return wait
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of ``support.small_disk.MEGABYTES`` megabytes."""
+    with mounted(tmp_path / "small") as place:
+        yield place

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import signal
 import sys
 import time
@@ -44,11 +45,15 @@ from gridd_protocol.messages import (
     Welcome,
 )
 from gridd_worker import agent as agent_module
+from gridd_worker import attempt as attempt_module
 from gridd_worker import connection as connection_module
+from gridd_worker import machine as machine_module
 from gridd_worker import serving as serving_module
 from gridd_worker.agent import Agent, CannotStart
+from gridd_worker.checkpoints import Checkpoint, Checkpoints, Said
 from gridd_worker.config import Config
-from gridd_worker.runtime import LogSink, Outcome, RuntimeUnavailable, Task
+from gridd_worker.runtime import LogSink, Outcome, Run, Runtime, RuntimeUnavailable, Task
+from gridd_worker.spool import queue_hash
 
 M = TypeVar("M")
 PATIENCE_S = 10.0
@@ -92,6 +97,12 @@ class Session:
 
     def count(self, kind: type) -> int:
         return sum(isinstance(message, kind) for message in self.said)
+
+    @property
+    def credit(self) -> int:
+        """The newest that was said."""
+        newest = [m for m in self.said if isinstance(m, Credit | Hello)][-1]
+        return newest.jobs if isinstance(newest, Credit) else newest.credit
 
     def lines(self) -> list[tuple[int, str]]:
         """All log lines with their cursors."""
@@ -173,17 +184,22 @@ async def server() -> AsyncIterator[StandIn]:
 # --- the played runtime ----------------------------------------------------------------------
 
 
-class PlayedRun:
+class PlayedRun(Run):
     def __init__(self, task: Task, log: LogSink) -> None:
         self.task = task
         self.log = log
         self.stopped = asyncio.Event()
-        self.may_go = asyncio.Event()  # a stop lasts until this is set
+        self.discarding = asyncio.Event()
+        self.may_go = asyncio.Event()  # a stop and a removal last until this is set
         self.may_go.set()
         self._outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 
     def say(self, *texts: str) -> None:
         self.log("Running", [LogLine(text, time.time_ns() // 1_000_000) for text in texts])
+
+    @property
+    def over(self) -> bool:
+        return self._outcome.done()
 
     def end(self, outcome: Outcome) -> None:
         self._outcome.set_result(outcome)
@@ -198,8 +214,12 @@ class PlayedRun:
         self.stopped.set()
         await self.may_go.wait()
 
+    async def discard(self) -> None:
+        self.discarding.set()
+        await self.may_go.wait()
 
-class PlayedRuntime:
+
+class PlayedRuntime(Runtime):
     kinds: tuple[Kind, ...] = ("container", "process")
 
     def __init__(self) -> None:
@@ -558,6 +578,27 @@ class _poll(asyncio.Event):
         return True
 
 
+async def test_what_is_left_of_a_run_is_removed_behind_its_result(
+    server: StandIn, start: Start, tmp_path: Path
+) -> None:
+    """Not before the result is safe on disk, and nobody waits for it."""
+    worker = start()
+    session = await server.welcome()
+    job = push()
+    await session.send(job)
+    run = await worker.runtime.run(job.job)
+    run.may_go.clear()
+    run.end(Outcome(exit_code=0, duration_ms=1))
+    assert (await session.hear(Finished)).job == job.job
+    assert len(list((tmp_path / "data" / "spool").iterdir())) == 1
+    async with asyncio.timeout(PATIENCE_S):
+        await run.discarding.wait()
+    await session.send(Acknowledged(job.job, 1))
+    run.may_go.set()
+    worker.agent.stop()
+    await worker.ends()
+
+
 async def test_the_worker_keeps_its_id(server: StandIn, start: Start) -> None:
     ids = []
     for _ in range(2):
@@ -603,6 +644,42 @@ async def test_a_worker_that_was_replaced_does_not_fight_back(
     assert len(server.sessions) == 1
     worker.agent.stop()
     await worker.ends()
+
+
+async def test_a_replaced_worker_is_back_when_the_other_is_gone(
+    server: StandIn, start: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_module, "DELAY_SLOW_S", 0.02)
+    asked: list[tuple[object, ...]] = []
+    gone = False
+
+    async def is_connected(*about: object) -> bool:
+        asked.append(about)
+        return not gone
+
+    monkeypatch.setattr(serving_module, "is_connected", is_connected)
+    worker = start(id="w")
+    session = await server.welcome()
+    await session.socket.close(4001, "replaced")
+    await until(lambda: len(asked) > 3, _poll(), lambda: caplog.text)
+    assert len(server.sessions) == 1
+    assert asked[0] == (f"http://127.0.0.1:{server.port}", "q", "w", None)
+    gone = True
+    await server.welcome()
+    assert caplog.text.count("uses the same id") == 1
+    worker.agent.stop()
+    await worker.ends()
+
+
+async def test_two_workers_of_a_machine_do_not_share_an_id(
+    server: StandIn, start: Start, tmp_path: Path
+) -> None:
+    start(id="w")
+    await server.welcome()
+    with pytest.raises(CannotStart, match="another --id"):
+        await start(id="w", data_directory=tmp_path / "other").ends()
+    start(id="w2", data_directory=tmp_path / "other")
+    await server.welcome()
 
 
 async def test_what_cannot_be_read_does_no_harm(
@@ -667,7 +744,7 @@ async def test_a_push_waits_for_the_device_of_a_run_that_is_still_stopping(
 async def test_a_push_that_finds_no_room_for_long_is_given_back(
     server: StandIn, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving_module, "SLOT_WAIT_S", 0.05)
+    monkeypatch.setattr(attempt_module, "SLOT_WAIT_S", 0.05)
     monkeypatch.setattr(agent_module, "NO_ROOM_S", 0.2)
     worker = start(cpus=2)
     session = await server.welcome()
@@ -706,8 +783,92 @@ async def test_queues_share_the_slots(server: StandIn, start: Start) -> None:
     run = await worker.runtime.run(push(requirements={"cpus": 2}).job)
     await two.hear(Credit, lambda credit: credit.jobs == 0)
     run.end(Outcome(exit_code=0, duration_ms=1))
-    await two.hear(Credit, lambda credit: credit.jobs == 2)
+    await two.hear(Credit, lambda credit: credit.jobs > 0)
     assert len(worker.ready) == 1
+
+
+async def test_weights_decide_whose_job_gets_the_next_slot(server: StandIn, start: Start) -> None:
+    """Both queues always have jobs, and their server pushes whenever it may."""
+    worker = start(queues=("q", "r"), weights=(3, 1), cpus=1)
+    sessions = [await server.welcome(), await server.welcome()]
+    order: list[str] = []
+    given: dict[str, Session] = {}  # by job: who was pushed it and has not ended it
+    deadline, number = time.monotonic() + PATIENCE_S, 0
+    while len(order) < 24:
+        assert time.monotonic() < deadline, order
+        number += 1
+        for session in sessions:
+            for finished in (m for m in session.said if isinstance(m, Finished)):
+                if given.pop(finished.job, None) is not None:
+                    await session.send(Acknowledged(finished.job, 1))
+        held = [sum(to is session for to in given.values()) for session in sessions]
+        may = [s for s, has in zip(sessions, held, strict=True) if s.credit > has]
+        for session in may:
+            job = push(env={"N": f"{session.path} {number}"})
+            given[job.job] = session
+            await session.send(job)
+        for (job_id, _), run in list(worker.runtime.runs.items()):
+            if not run.over:
+                order.append(given[job_id].path[3])
+                run.end(Outcome(exit_code=0, duration_ms=1))
+                await given[job_id].hear(Finished, lambda f, job=job_id: f.job == job)  # type: ignore[misc]
+        await asyncio.sleep(0.005)
+    assert 17 <= order.count("q") <= 19, order
+
+
+async def test_a_run_of_an_earlier_process_is_taken_up_with_its_devices(
+    server: StandIn, start: Start, tmp_path: Path
+) -> None:
+    """Its log is read from the beginning, behind what was said before it; the server gets only
+    what it lacks. Nothing is prepared anew."""
+
+    class Lasting(PlayedRuntime):
+        lasting = True
+        swept: list[Any]
+
+        async def adopt(self, task: Task, log: LogSink, started: Callable[[], None]) -> Run:
+            return await self.start(task, log, started)
+
+        async def sweep(self, keep: Any) -> None:
+            self.swept = sorted(keep)
+
+    api = f"http://127.0.0.1:{server.port}"
+    job, gone = push(requirements={"gpus": 1}), push(env={"GONE": "1"})
+    room = queue_hash(api, "q")
+    notes = Checkpoints(tmp_path / "data" / "running")
+    pulled = [Said("docker image pull", [LogLine("pulled", 1), LogLine("done", 2)])]
+    notes.save(room, Checkpoint("q", job, 77, ("7",), 0, pulled))
+    notes.save(room, Checkpoint("q", gone, 78))
+    outputs = tmp_path / "data" / "work" / room / "jobs" / f"{job.job}-1" / "outputs"
+    outputs.mkdir(parents=True)
+    (outputs / "early").write_text("before")
+
+    runtime = Lasting()
+    start(runtime, gpus=("5", "7"))
+    session = await server.session()
+    hello = await session.hear(Hello)
+    assert {held.job for held in hello.running} == {job.job, gone.job}
+    run = await runtime.run(job.job)
+    run.say("one\n", "two\n")
+    kept = [Kept(job.job, 1, 3), Kept(gone.job, 1, 0)]
+    await session.send(Welcome("q", lease_ms=30_000, heartbeat_ms=5_000, kept=kept))
+    assert (await session.hear(Started, lambda s: s.job == job.job)).time == 77
+    assert "the run is gone" in (await session.hear(Release)).message
+    run.say("three\n")
+    await session.hear(Log, lambda log: log.cursor + len(log.lines) == 5)
+    assert session.lines() == [(3, "two\n"), (4, "three\n")]
+    assert run.task.allowance.gpus == ("7",)
+
+    other = push(requirements={"gpus": 1}, env={"OTHER": "1"})
+    await session.send(other)
+    assert (await runtime.run(other.job)).task.allowance.gpus == ("5",)
+    run.end(Outcome(exit_code=0, duration_ms=1))
+    finished = await session.hear(Finished)
+    assert json.loads(finished.result)["outputs"]["early"]["value"] == "YmVmb3Jl"
+    third = push(requirements={"gpus": 1}, env={"THIRD": "1"})
+    await session.send(third)
+    assert (await runtime.run(third.job)).task.allowance.gpus == ("7",)
+    assert ("q", job.job, 1) not in runtime.swept
 
 
 # --- a runtime that can't --------------------------------------------------------------------
@@ -719,8 +880,8 @@ async def test_without_its_runtime_a_worker_gives_back_and_waits(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(agent_module, "MEND_DELAY_FIRST_S", 0.01)
-    monkeypatch.setattr(agent_module, "MEND_DELAY_MAX_S", 0.05)
+    monkeypatch.setattr(machine_module, "MEND_DELAY_FIRST_S", 0.01)
+    monkeypatch.setattr(machine_module, "MEND_DELAY_MAX_S", 0.05)
     worker = start()
     session = await server.welcome()
     await until(lambda: worker.ready, _poll(), lambda: caplog.text)
@@ -740,11 +901,34 @@ async def test_without_its_runtime_a_worker_gives_back_and_waits(
     assert caplog.text.count("no jobs are taken") == 1
 
 
-async def test_a_worker_without_a_runtime_does_not_start(server: StandIn, start: Start) -> None:
+async def test_a_worker_without_a_runtime_says_so_and_waits_for_it(
+    server: StandIn, start: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine_module, "MEND_DELAY_FIRST_S", 0.01)
+    monkeypatch.setattr(machine_module, "MEND_DELAY_MAX_S", 0.05)
+    caplog.set_level(logging.INFO, "gridd_worker")
     runtime = PlayedRuntime()
     runtime.broken = "no engine answers: start it"
-    with pytest.raises(CannotStart, match="start it"):
-        await start(runtime).ends()
+    worker = start(runtime)
+    session = await server.session()
+    assert (await session.hear(Hello)).credit == 0
+    await session.send(Welcome("q", lease_ms=30_000, heartbeat_ms=5_000))
+    await until(lambda: worker.ready, _poll(), lambda: caplog.text)
+    runtime.broken = None
+    await session.hear(Credit, lambda credit: credit.jobs == 4)
+    assert caplog.text.count("start it; no jobs are taken until this works again") == 1
+    assert caplog.text.count("taking jobs") == 1
+
+
+async def test_a_runtime_that_waiting_does_not_help_ends_the_start(
+    server: StandIn, start: Start
+) -> None:
+    class Hopeless(PlayedRuntime):
+        async def open(self) -> None:
+            raise RuntimeUnavailable("not on this system", final=True)
+
+    with pytest.raises(CannotStart, match="not on this system"):
+        await start(Hopeless()).ends()
     assert server.sessions == []
 
 
@@ -887,3 +1071,57 @@ async def test_the_command_runs_jobs_and_drains_on_a_signal(
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+@pytest.mark.parametrize("plain", [False, True])
+async def test_a_terminal_gets_a_view_unless_it_wants_lines(
+    server: StandIn, tmp_path: Path, plain: bool
+) -> None:
+    ours, theirs = os.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gridd_worker.cli", "run", "q", "--runtime", "process"),
+        *("--api-address", f"http://127.0.0.1:{server.port}", "--data-directory", str(tmp_path)),
+        *(["--plain"] if plain else []),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=os.environ | {"TERM": "xterm"},
+    )
+    os.close(theirs)
+    os.set_blocking(ours, False)
+    shown = ""
+
+    def reads(word: str) -> bool:
+        nonlocal shown
+        with contextlib.suppress(OSError):
+            shown += os.read(ours, 65_536).decode()
+        return word in shown
+
+    try:
+        session = await server.welcome()
+        job = Push(*_process_job("sh -c 'echo hello from within; sleep 60'"))
+        await session.send(job)
+        short = job.job[:8]
+        word = f"took job {short}" if plain else "hello from within"
+        await until(lambda: reads(word), _poll(), lambda: shown)
+        process.send_signal(signal.SIGTERM)
+        await session.hear(Drain)
+        process.send_signal(signal.SIGTERM)
+        await session.hear(Release)
+        await session.send(Acknowledged(job.job, 1))
+        assert await asyncio.wait_for(process.wait(), PATIENCE_S) == 0
+        reads("")
+        assert ("\x1b[" in shown) is not plain, shown
+        assert f"took job {short} (attempt 1) from q" in shown
+        assert (f"  {short} q        running " in shown) is not plain, shown
+        assert shown.count("serves q at") == 1
+    finally:
+        os.close(ours)
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+def _process_job(command: str) -> tuple[str, int, str]:
+    definition = json.dumps({"command": command})
+    return checked(definition.encode()).id, 1, definition

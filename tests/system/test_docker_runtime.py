@@ -4,10 +4,7 @@ bring up what this needs."""
 import asyncio
 import contextlib
 import os
-import shutil
-import socket
 import stat
-import subprocess
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -18,11 +15,14 @@ import aiodocker
 import pytest
 
 from gridd_protocol.definitions import Definition
+from gridd_worker import docker_run
 from gridd_worker.docker import DockerRuntime
 from gridd_worker.docker_config import cache_volume
-from gridd_worker.docker_images import ImageError, Images
+from gridd_worker.docker_images import ImageError, ImageOptions, Images
 from gridd_worker.outputs import collect
 from gridd_worker.runtime import RuntimeUnavailable
+from tests.system.support.engines import Line
+from tests.system.support.registry import push, registry
 
 pytestmark = pytest.mark.docker
 
@@ -338,7 +338,8 @@ async def test_inline_build_then_the_same_again_without_a_build(bench, runtime, 
         assert again.text() == f"building {word}\n"
         assert again.steps("docker build") == []
     finally:
-        for image in await engine.images.list(filters={"reference": ["gridd-built"]}):
+        ours = {"reference": ["gridd-built"], "label": [f"gridd.builder={WORKER}"]}
+        for image in await engine.images.list(filters=ours):
             await engine.images.delete(image["Id"], force=True)
 
 
@@ -374,60 +375,14 @@ async def test_cancelled_build_is_cancelled(bench, runtime, engine, until):
         await asyncio.sleep(0.05)
 
 
-async def test_build_from_a_context_is_refused_plainly(bench, runtime):
-    build = {"context": "https://127.0.0.1/x.tar.gz"}
-    outcome, _ = await bench.run(runtime, bench.task({"build": build}))
-    assert outcome.error is not None
-    assert "build.context is not supported yet" in outcome.error
-
-
 # --- a registry of our own -----------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Debian's registry server on a free loopback port, which the engine takes without TLS."""
-    program = shutil.which("docker-registry")
-    if program is None:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(
-            "no docker-registry; install the package of that name"
-        )
-    root = tmp_path_factory.mktemp("registry")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    config = root / "config.yml"
-    config.write_text(
-        f"version: 0.1\nlog: {{level: error}}\n"
-        f"storage: {{filesystem: {{rootdirectory: {root / 'data'}}}}}\n"
-        f"http: {{addr: '{address}'}}\n"
-    )
-    process = subprocess.Popen(
-        [program, "serve", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        _await_port(address)
-        image = f"{address}/tests/busybox:1"
-        subprocess.run(["docker", "tag", IMAGE, image], check=True)
-        subprocess.run(["docker", "push", "-q", image], check=True, stdout=subprocess.DEVNULL)
-        subprocess.run(["docker", "rmi", image], check=True, stdout=subprocess.DEVNULL)
+@pytest.fixture(scope="module", name="registry")
+def a_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with registry(tmp_path_factory.mktemp("registry")) as address:
+        push(IMAGE, f"{address}/tests/busybox:1")
         yield address
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def _await_port(address: str) -> None:
-    host, _, port = address.partition(":")
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            socket.create_connection((host, int(port)), 1).close()
-            return
-        except OSError as error:
-            if time.monotonic() > deadline:
-                pytest.fail(f"no registry on {address}: {error}")
-            time.sleep(0.05)
 
 
 async def test_pull_when_absent_and_not_again(bench, runtime, engine, registry):
@@ -471,7 +426,7 @@ async def test_pull_without_progress_is_given_up(engine):
     hung = await asyncio.start_server(lambda _, writer: held.append(writer), "127.0.0.1", 0)
     port = hung.sockets[0].getsockname()[1]
     definition = Definition(image=f"127.0.0.1:{port}/never:1")
-    images = Images(engine, no_progress_s=0.5, total_s=5)
+    images = Images(engine, ImageOptions(no_progress_s=0.5, pull_s=5))
     try:
         with pytest.raises(ImageError, match=r"no progress for 0\.5 s"):
             await images.ensure(definition, lambda *_: None)
@@ -487,51 +442,6 @@ async def test_pull_without_progress_is_given_up(engine):
 async def test_no_engine_says_what_to_do(tmp_path: Path):
     with pytest.raises(RuntimeUnavailable, match="start it, or choose another runtime"):
         await DockerRuntime(f"unix://{tmp_path}/none.sock").open()
-
-
-class Line:
-    """A socket in front of the engine's that can be cut."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._pairs: set[asyncio.StreamWriter] = set()
-        self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    async def open(self) -> None:
-        self.path.unlink(missing_ok=True)
-        self._server = await asyncio.start_unix_server(self._accept, str(self.path))
-
-    async def cut(self) -> None:
-        assert self._server is not None
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self.path.unlink(missing_ok=True)
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        there, back = await asyncio.open_unix_connection("/var/run/docker.sock")
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._pump(reader, back))
-                group.create_task(self._pump(there, writer))
-        except* (OSError, asyncio.CancelledError):
-            pass
-        finally:
-            self._tasks.discard(task)
-            for end in (back, writer):
-                end.transport.abort()
-
-    @staticmethod
-    async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(1 << 16):
-            writer.write(data)
-            await writer.drain()
-        writer.close()
 
 
 @pytest.fixture
@@ -586,18 +496,41 @@ async def test_engine_gone_for_good_never_hangs(
             await engine.containers.container(left).delete(force=True)
 
 
-async def test_what_an_earlier_process_left_is_removed(bench, runtime, engine, until):
+async def test_what_an_earlier_process_left_is_removed_but_for_what_is_kept(
+    bench, runtime, engine, until
+):
     recorder = bench.recorder
-    run = await runtime.start(bench.task(shell("sleep 60")), recorder.log, recorder.on_start)
-    next_process = DockerRuntime(worker=WORKER)
-    await next_process.open()
-    await next_process.close()
-    assert await containers(engine) == []
-    outcome = await run.wait()
+    tasks = [bench.task(shell("sleep 60")) for _ in range(2)]
+    runs = [await runtime.start(task, recorder.log, recorder.on_start) for task in tasks]
+    stranger = DockerRuntime(worker=WORKER, grid="another")
+    await stranger.open()
+    await stranger.sweep(frozenset())
+    assert len(await containers(engine)) == 2
+    await stranger.close()
+    await runtime.sweep({(tasks[1].queue, tasks[1].job, tasks[1].attempt)})
+    assert len(await containers(engine)) == 1
+    outcome = await runs[0].wait()
     assert outcome.exit_code == 137 or "removed from outside" in (outcome.error or "")
+    await runs[1].stop()
+    assert await containers(engine) == []
 
 
 def test_scripts_can_be_run() -> None:
     for name in ("docker-engine", "test-image"):
         script = Path(__file__).parents[2] / ".ci" / name
         assert script.stat().st_mode & stat.S_IXUSR
+
+
+async def test_the_age_of_a_container_does_not_count_on_the_wall_clock(
+    bench, runtime, engine, monkeypatch
+):
+    run = await runtime.start(
+        bench.task(shell("sleep 60")), bench.recorder.log, bench.recorder.on_start
+    )
+    [container] = await containers(engine)
+    state = (await engine.containers.container(container).show())["State"]
+    monkeypatch.setattr("gridd_worker.docker_run.time.time", lambda: time.time_ns() / 1e9 + 3_600)
+    assert 0 <= docker_run._age_s(container, state) < 30
+    elsewhere = state | {"Pid": os.getpid()}  # as a worker in a container of its own may see it
+    assert 3_590 < docker_run._age_s(container, elsewhere) < 3_630
+    await run.stop()

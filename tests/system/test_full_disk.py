@@ -1,50 +1,14 @@
 """A real file system of a few megabytes, full under load and then free again."""
 
 import asyncio
-import os
-import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from gridd_protocol import job_id
 from tests.system.support.processes import Api, Server, Worker, api, killed_at_end, until
-
-MEGABYTES = 40
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own."""
-    place = tmp_path / "small"
-    place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={MEGABYTES}m", "tmpfs", str(place)]
-    try:
-        mounted = subprocess.run(command, capture_output=True, text=True, check=False)
-        why_not = mounted.stderr.strip() if mounted.returncode else ""
-    except FileNotFoundError as error:
-        why_not = str(error)
-    if why_not:
-        reason = f"no small file system can be mounted here (it takes root): {why_not}"
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
-
-
-def fill(disk: Path) -> Path:
-    """Take all that is left, to the last block."""
-    ballast = disk / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        for size in (1 << 20, 4096, 1):
-            try:
-                while file.write(bytes(size)):
-                    pass
-            except OSError:
-                continue
-    return ballast
+from tests.system.support.small_disk import fill
 
 
 def definition(number: int) -> dict[str, Any]:

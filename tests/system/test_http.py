@@ -138,6 +138,8 @@ async def test_cancel_answers_at_once(tmp_path: Path, serving: Any) -> None:
         await fetched(f"{url}/q/q1/j", "-d", json.dumps(body))
         names = await fetched(f"{url}/q/q1/j/{JOB}/namespaces.json")
         assert names == {"data": ["a", "b"]}
+        none = await fetched("-X", "POST", f"{url}/q/q1/j/{JOB}/cancel")
+        assert none == {"message": "Job is not held by namespace '_'"}
         one = await fetched("-X", "POST", f"{url}/q/q1/j/{JOB}/a/cancel")
         assert one == {"success": True, "jobId": JOB, "namespace": "a"}
         assert list((await fetched(f"{url}/q/q1"))["data"]) == [JOB], "b still holds it"

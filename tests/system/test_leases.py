@@ -230,11 +230,15 @@ async def test_of_two_connections_under_one_id_the_newer_one_reports(grid: Gridd
 
 
 async def test_two_worker_processes_with_one_id(grid: Gridded) -> None:
+    """As on two machines: on one, the second would not start (each has temporary files of its
+    own here)."""
     async with grid() as g:
         first = await g.worker("twin", data=g.folder / "first")
         job = await g.api.submit(speaking(2))
         await g.runs(job, 1)
-        await g.worker("twin", data=g.folder / "second")
+        (g.folder / "elsewhere").mkdir()
+        elsewhere = {"TMPDIR": str(g.folder / "elsewhere")}
+        await g.worker("twin", data=g.folder / "second", environment=elsewhere)
         view = await g.at(job, 2, "Finished")
         assert (view["finishedReason"], view["worker"]) == ("Success", "twin")
         assert await g.api.lines(job) == [f"line {i}\n" for i in range(20)]

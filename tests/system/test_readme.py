@@ -80,7 +80,7 @@ def at(url: str, base: str) -> str:
 
 
 async def test_the_websocket_example_prints_each_change(grid: str) -> None:
-    (example,) = blocks("python")
+    (example,) = (text for text in blocks("python") if "websockets" in text)
     assert ADDRESS in example
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-u", "-c", example.replace(ADDRESS, grid)),
@@ -95,6 +95,17 @@ async def test_the_websocket_example_prints_each_change(grid: str) -> None:
             process.kill()
         await process.wait()
     assert states[-1] == "Finished Success"
+
+
+async def test_the_python_example_submits_follows_and_waits(grid: str) -> None:
+    (example,) = (text for text in blocks("python") if "gridd.client" in text)
+    assert len(example.splitlines()) <= 10
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", example.replace(ADDRESS, grid)), stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0
+    assert out.decode().startswith("Result(reason='Success', exit_code=0, ")
 
 
 async def submit_until_watched(session: aiohttp.ClientSession, grid: str) -> None:

@@ -17,10 +17,11 @@ from websockets.exceptions import ConnectionClosed
 
 from gridd_protocol import job_id
 from gridd_protocol.messages import Kind, LogLine
+from gridd_worker import upstream
 from gridd_worker.agent import Agent
 from gridd_worker.config import Config
-from gridd_worker.runtime import LogSink, Outcome, Task
-from gridd_worker.upstream import preferred
+from gridd_worker.preference import preferred
+from gridd_worker.runtime import LogSink, Outcome, Runtime, Task
 
 
 class UpstreamServer:
@@ -35,6 +36,11 @@ class UpstreamServer:
         self.workers: dict[ServerConnection, str] = {}
         self.sockets: set[ServerConnection] = set()
         self.paths: list[str] = []
+        self.offered: list[str | None] = []  # the subprotocols that a worker would speak
+        self.asked: list[list[str]] = []  # for definitions
+        self.deaf_to_first = False  # the first registration on a socket is lost (FINDINGS 9)
+        self.silent_about_jobs = False  # on sockets of a queue object that was made twice (D18)
+        self.holds_back = False  # changes are not shown yet
         self.port = 0
         self.clock = 0
 
@@ -62,10 +68,16 @@ class UpstreamServer:
     async def _on_socket(self, socket: ServerConnection) -> None:
         assert socket.request is not None
         self.paths.append(socket.request.path)
+        self.offered.append(socket.request.headers.get("Sec-WebSocket-Protocol"))
+        deaf = self.deaf_to_first
         self.sockets.add(socket)
         with contextlib.suppress(ConnectionClosed):
-            await socket.send(self._states())
+            if not self.silent_about_jobs:
+                await socket.send(self._states())
             async for data in socket:
+                if deaf and "WorkerRegistration" in data:
+                    deaf = False
+                    continue
                 assert isinstance(data, str), "upstream ignores binary frames"
                 if data == "PING":
                     await socket.send(f"PONG {self.workers.get(socket, 'unknown')}")
@@ -86,6 +98,7 @@ class UpstreamServer:
                 self._show_workers()
                 self._show()
             case "RequestJobDefinitions":
+                self.asked.append(payload["jobIds"])
                 found = {job: self.definitions[job] for job in payload["jobIds"]}
                 text = {"type": "BroadcastJobDefinitions", "payload": {"definitions": found}}
                 for each in list(self.sockets):  # to all, as upstream does
@@ -130,6 +143,8 @@ class UpstreamServer:
             asyncio.get_running_loop().create_task(_send(socket, text))
 
     def _show(self, job: str | None = None) -> None:
+        if self.holds_back or self.silent_about_jobs:
+            return
         text = self._states(job)
         for socket in list(self.sockets):
             asyncio.get_running_loop().create_task(_send(socket, text))
@@ -164,7 +179,7 @@ class SlowRun:
         self.stopped.set()
 
 
-class GatedRuntime:
+class GatedRuntime(Runtime):
     """Runs end when the gate opens; which jobs ran here is on record."""
 
     kinds: tuple[Kind, ...] = ("container", "process")
@@ -302,3 +317,71 @@ async def test_what_does_not_fit_waits_for_somebody_else(
     await until(lambda: small in server.results, lambda: server.jobs)
     assert server.jobs[big]["state"] == "Queued"
     assert [job for job, _ in server.claims] == [small]
+
+
+async def test_which_protocol_is_spoken_is_found_out_without_an_option(
+    server: UpstreamServer, workers: Workers
+) -> None:
+    """Ours is offered on each connection; a server that does not take it up is upstream's."""
+    workers.start("w1")
+    await until(lambda: server.workers, lambda: server.paths)
+    assert server.offered == ["gridd.v1.msgpack, gridd.v1.json"]
+
+
+async def test_of_two_that_claim_at_once_the_one_that_sorts_first_runs_it(
+    server: UpstreamServer, workers: Workers
+) -> None:
+    runtimes = {name: workers.start(name) for name in ("w2", "w1")}
+    await until(lambda: len(server.workers) == 2, lambda: server.workers)
+    job = server.submit("wanted")
+    server.holds_back = True
+    await until(lambda: len(server.claims) >= 2, lambda: server.claims)
+    assert {name for _, name in server.claims} == {"w1", "w2"}
+    server.holds_back = False
+    await until(lambda: job in server.results, lambda: server.jobs)
+    assert (runtimes["w1"].ran, runtimes["w2"].ran) == ([job], [])
+    assert [value["worker"] for value in server.results[job]] == ["w1"]
+
+
+async def test_a_definition_is_asked_for_once_and_only_where_there_is_room(
+    server: UpstreamServer, workers: Workers
+) -> None:
+    runtime = workers.start("w1", cpus=1)
+    runtime.gate.clear()
+    await until(lambda: server.workers, lambda: server.paths)
+    jobs = [server.submit(f"job {number}") for number in range(5)]
+    await until(lambda: runtime.runs, lambda: server.jobs)
+    asked = [job for each in server.asked for job in each]
+    assert asked[:1] == jobs[:1], "the oldest first"
+    runtime.gate.set()
+    await until(lambda: len(server.results) == 5, lambda: server.jobs)
+    asked = [job for each in server.asked for job in each]
+    assert sorted(asked) == sorted(jobs)
+
+
+async def test_a_lost_registration_is_repeated(
+    server: UpstreamServer, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upstream, "HEARTBEAT_MS", 500)
+    server.deaf_to_first = True
+    workers.start("w1")
+    await until(lambda: server.sockets, lambda: server.paths)
+    assert not server.workers
+    await until(lambda: server.workers, lambda: server.paths)  # told by the answer to a PING
+    job = server.submit("heard")
+    await until(lambda: job in server.results, lambda: server.jobs)
+    assert len(server.paths) == 1
+
+
+async def test_a_connection_that_shows_no_jobs_is_given_up_for_another(
+    server: UpstreamServer, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers every PING, so it looks alive, and the worker would stand idle for ever."""
+    monkeypatch.setattr(upstream, "STATES_MS", 1_000)
+    workers.start("w1")
+    await until(lambda: server.workers, lambda: server.paths)
+    server.silent_about_jobs = True
+    job = server.submit("unseen")
+    await until(lambda: len(server.paths) >= 2, lambda: server.paths)
+    server.silent_about_jobs = False
+    await until(lambda: job in server.results, lambda: server.jobs)

@@ -22,7 +22,7 @@ from gridd_protocol import job_id
 from gridd_protocol.limits import ATTEMPTS_MAX
 from tests.system.support.stories import Key, Views
 
-PROCESS, NULL = "process", "null"  # the queues
+PROCESS, NULL = "process", "nothing"  # the queues; `null` is one that no page may open
 OPEN_MAX = 24  # jobs that wait or run; clients hold back beyond it
 PAUSE_S = 0.06  # at most, between two jobs of one client of the null queue
 AGAIN_S = 0.05

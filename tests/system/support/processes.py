@@ -45,17 +45,24 @@ def free_port() -> int:
 class Program:
     """One process after the other with the same command line. Its stderr is kept in a file."""
 
-    def __init__(self, name: str, arguments: list[str], log: Path) -> None:
+    def __init__(
+        self, name: str, arguments: list[str], log: Path, environment: dict[str, str] | None = None
+    ) -> None:
         self.name = name
         self._arguments = arguments
         self._log = log
+        self._environment = environment or {}
         self._process: asyncio.subprocess.Process | None = None
 
     async def launch(self) -> None:
         """Start it, and do not wait for it."""
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, *self._arguments, stdout=asyncio.subprocess.PIPE, stderr=log
+                sys.executable,
+                *self._arguments,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                env=os.environ | self._environment,
             )
 
     async def start(self) -> str:
@@ -131,13 +138,16 @@ class Worker(Program):
         runtime: str = "process",
         cpus: int = 4,
         data: Path | None = None,
+        options: tuple[str, ...] = (),
+        environment: dict[str, str] | None = None,
     ) -> None:
         self.id = name
         self.data = data or folder / f"worker-{name}"
         arguments = ["-m", "gridd_worker.cli", "run", queue, "--runtime", runtime]
         arguments += ["--api-address", url, "--data-directory", str(self.data)]
-        arguments += ["--id", name, "--cpus", str(cpus)]
-        super().__init__(f"gridd-worker {name}", arguments, folder / f"{self.data.name}.log")
+        arguments += ["--id", name, "--cpus", str(cpus), *options]
+        log = folder / f"{self.data.name}.log"
+        super().__init__(f"gridd-worker {name}", arguments, log, environment)
 
 
 @contextlib.asynccontextmanager
