@@ -6,10 +6,15 @@ UTF-8.
 """
 
 import re
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from gridd_protocol import limits
 from gridd_protocol.errors import ErrorCode, ProtocolError, shown
+
+NO_NETWORK_TAG: Final = "no-network"
+"""A job with this tag has no network while it runs, whatever its worker's owner allows. A tag,
+because tags are part of the job's id (WIRE 4.1) and lead it to workers that know them only: those
+that can keep a job from the network carry this one by themselves."""
 
 _JOB_ID = re.compile(r"[0-9a-f]{64}")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")

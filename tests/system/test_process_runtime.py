@@ -224,6 +224,7 @@ async def test_sandbox_sees_only_what_it_should(bench, sandbox, tmp_path):
 
 
 async def test_sandbox_has_no_network(bench, sandbox):
+    assert sandbox.offers == ("no-network",), "the server gives it jobs that ask for none"
     script = (
         "import socket\n"
         "for host in ('127.0.0.1', '169.254.169.254', '192.0.2.1'):\n"

@@ -19,6 +19,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from gridd_protocol.names import NO_NETWORK_TAG
 from gridd_worker.docker import DockerRuntime
 from gridd_worker.docker_config import NETWORKS, ContainerOptions
 from gridd_worker.files import FileLimits
@@ -370,6 +371,26 @@ async def test_no_network_is_none_at_all_for_builds_too(bench, engine):
         definition = {"build": {"dockerfile": text}, "command": "cat /seen"}
         _, heard = await bench.run(runtime, bench.task(definition))
         assert heard.text().splitlines()[1:] == ["lo"]
+    ours = {"reference": ["gridd-built"], "label": [f"gridd.builder={WORKER}"]}
+    for image in await engine.images.list(filters=ours):
+        await engine.images.delete(image["Id"], force=True)
+
+
+async def test_a_job_that_asks_for_no_network_has_none(bench, engine):
+    look = "ls /sys/class/net"
+    async with opened() as runtime:
+        assert runtime.offers == (NO_NETWORK_TAG,)
+        _, heard = await bench.run(runtime, bench.task(shell(look)))
+        assert heard.text() != "lo\n", "the worker's owner gives jobs a network"
+        asking = shell(look) | {"tags": ["eu", NO_NETWORK_TAG]}
+        _, heard = await bench.run(runtime, bench.task(asking))
+        assert heard.text() == "lo\n"
+        text = f"FROM {IMAGE}\nRUN (echo {uuid.uuid4().hex}; {look}) >/seen\n"
+        built = {"build": {"dockerfile": text}, "command": f"sh -c 'cat /seen; {look}'"}
+        _, heard = await bench.run(runtime, bench.task(built | {"tags": [NO_NETWORK_TAG]}))
+        seen = heard.text().splitlines()[1:]
+        assert seen[-1] == "lo", "it runs without"
+        assert len(seen) > 2, "and was built as others are, who may find its image"
     ours = {"reference": ["gridd-built"], "label": [f"gridd.builder={WORKER}"]}
     for image in await engine.images.list(filters=ours):
         await engine.images.delete(image["Id"], force=True)

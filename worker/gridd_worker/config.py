@@ -79,14 +79,15 @@ class Config:
     def credit(self) -> int:
         return self.jobs or min(max(int(self.cpus), 1), CREDIT_MAX)
 
-    def resources(self, runs: tuple[Any, ...]) -> Resources:
-        """What we tell the server that we have. ``runs``: the kinds that the runtime can."""
+    def resources(self, runs: tuple[Any, ...], offers: tuple[str, ...] = ()) -> Resources:
+        """What we tell the server that we have. ``runs``: the kinds that the runtime can;
+        ``offers``: tags of the runtime's own."""
         return Resources(
             cpus=self.cpus,
             gpus=len(self.gpus),
             memory=self.memory,
             max_duration=self.max_job_duration_ms,
-            tags=self.tags,
+            tags=tuple(sorted({*self.tags, *offers})),
             runs=runs,
         )
 

@@ -17,6 +17,7 @@ from aiodocker import Docker, DockerError
 
 from gridd_protocol.definitions import Definition
 from gridd_protocol.messages import Kind
+from gridd_protocol.names import NO_NETWORK_TAG
 from gridd_worker.commandline import CommandError
 from gridd_worker.docker_build import BuildRoom
 from gridd_worker.docker_config import (
@@ -25,6 +26,7 @@ from gridd_worker.docker_config import (
     LABEL_JOB,
     LABEL_QUEUE,
     LABEL_WORKER,
+    NETWORKS,
     ContainerOptions,
     container_config,
 )
@@ -56,6 +58,7 @@ class DockerRuntime(Runtime):
     remove, and no others are touched."""
 
     kinds: tuple[Kind, ...] = ("container",)
+    offers = (NO_NETWORK_TAG,)
     lasting = True
 
     def __init__(
@@ -243,12 +246,13 @@ class DockerRuntime(Runtime):
         )
 
     def _build_room(self, task: Task) -> BuildRoom:
-        """Building for a job may use what the job may, and has its network."""
+        """Building for a job may use what the job may. Its network is the owner's choice alone:
+        what is built is kept for other jobs, and must not depend on who was first."""
         host = container_config(task, "", self._cpus, self._options)["HostConfig"]
         return BuildRoom(
             cpus=host["NanoCpus"] / 1e9,
             memory_bytes=host.get("Memory", 0),
-            network=host["NetworkMode"],
+            network=NETWORKS[self._options.network],
         )
 
     async def _launch(

@@ -8,6 +8,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any, Final
 
+from gridd_protocol.names import NO_NETWORK_TAG
 from gridd_worker.commandline import split_command, variables
 from gridd_worker.config import JobNetwork
 from gridd_worker.runtime import Task
@@ -81,6 +82,7 @@ def container_config(
 
 def _host_config(task: Task, host_cpus: float, options: ContainerOptions) -> dict[str, Any]:
     allowance = task.allowance
+    without_network = NO_NETWORK_TAG in (task.definition.tags or ())
     host: dict[str, Any] = {
         # More cpus than the host has is refused by the engine.
         "NanoCpus": int(min(allowance.cpus, host_cpus) * 1e9),
@@ -88,7 +90,7 @@ def _host_config(task: Task, host_cpus: float, options: ContainerOptions) -> dic
         "CapDrop": ["ALL"],
         "SecurityOpt": ["no-new-privileges"],
         "Init": True,  # reaps orphans, and a kill reaches all of them
-        "NetworkMode": NETWORKS[options.network],
+        "NetworkMode": NETWORKS["none" if without_network else options.network],
         "LogConfig": {
             "Type": "local",
             "Config": {"max-size": _LOG_FILE_SIZE, "max-file": _LOG_FILES, "compress": "false"},

@@ -16,6 +16,7 @@ from typing import Final
 from gridd_protocol.definitions import Definition
 from gridd_protocol.errors import shown
 from gridd_protocol.messages import Kind
+from gridd_protocol.names import NO_NETWORK_TAG
 from gridd_worker.cgroups import Group, make_group, sweep, usable
 from gridd_worker.commandline import CommandError, split_command, variables
 from gridd_worker.null import Ended
@@ -68,6 +69,7 @@ class ProcessRuntime(Runtime):
         if not self._grouped:
             limits = "memory limited for each process only, cpu not limited"
         if self._sandboxed:
+            self.offers = (NO_NETWORK_TAG,)
             self._about = f"process: in bubblewrap, no network, {limits}"
         elif self._network_limited:
             raise RuntimeUnavailable(

@@ -99,6 +99,8 @@ class Runtime(Protocol):
     ``adopt`` and has the others removed by ``sweep``."""
 
     kinds: tuple[Kind, ...]
+    offers: tuple[str, ...] = ()
+    """Tags that its worker carries beside its owner's; known once it is open."""
     lasting: bool = False
 
     def describe(self) -> str:

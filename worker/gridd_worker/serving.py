@@ -49,7 +49,7 @@ class Serving:
         self.conversation = Conversation(
             shared.worker,
             __version__,
-            config.resources(shared.runtime.kinds),
+            config.resources(shared.runtime.kinds, shared.runtime.offers),
             config.credit,
             sharing=len(config.queues) > 1,
         )

@@ -9,15 +9,16 @@ from gridd_protocol.definitions import Definition
 from gridd_worker.agent import make_runtime
 from gridd_worker.config import load
 from gridd_worker.docker import DockerRuntime
-from gridd_worker.docker_config import ContainerOptions, container_config
+from gridd_worker.docker_config import NETWORKS, ContainerOptions, container_config
 from gridd_worker.process import ProcessRuntime
 from gridd_worker.runtime import Allowance, RuntimeUnavailable, Task
 
 FOLDER = Path("/data")
 
 
-def asked(options: ContainerOptions | None = None) -> dict[str, Any]:
-    task = Task("a" * 64, 1, "q", "w", Definition(image="i"), FOLDER, FOLDER, {}, {}, Allowance())
+def asked(options: ContainerOptions | None = None, **members: Any) -> dict[str, Any]:
+    definition = Definition(image="i", **members)
+    task = Task("a" * 64, 1, "q", "w", definition, FOLDER, FOLDER, {}, {}, Allowance())
     return container_config(task, "i", 4.0, options)
 
 
@@ -59,3 +60,26 @@ async def test_a_process_worker_that_can_not_keep_a_network_limit_does_not_start
     with pytest.raises(RuntimeUnavailable, match="--job-network can't be kept") as caught:
         await runtime.open()
     assert caught.value.final
+
+
+def test_a_worker_carries_its_runtimes_tags_beside_its_owners(tmp_path: Path) -> None:
+    options = {"data_directory": str(tmp_path), "tags": "zoo,eu"}
+    config = load(["q"], options, {})
+    assert config.resources(("container",)).tags == ("eu", "zoo")
+    offers = make_runtime(config, "w").offers
+    assert config.resources(("container",), offers).tags == ("eu", "no-network", "zoo")
+
+
+def test_a_job_that_asks_for_no_network_gets_none_from_any_owner() -> None:
+    for network in NETWORKS:
+        options = ContainerOptions(network=network)
+        assert asked(options)["HostConfig"]["NetworkMode"] == NETWORKS[network]
+        without = asked(options, tags=["eu", "no-network"])
+        assert without["HostConfig"]["NetworkMode"] == "none"
+
+
+async def test_only_a_sandbox_keeps_processes_from_the_network() -> None:
+    runtime = ProcessRuntime(sandbox=False)
+    await runtime.open()
+    assert runtime.offers == ()
+    await runtime.close()
