@@ -24,9 +24,6 @@ log = logging.getLogger("gridd")
 RECENT_MS = 60_000
 """What ended no longer ago is held whole, as lists show it (``rooms.LISTED_MS``)."""
 
-_PUT_AWAY_EVERY = 10_000
-"""Records between two looks at what can be held in its small form: bounds memory on replay."""
-
 _OFFSET_BITS = 40
 """A place, as engines keep it, is a segment and an offset in one number; a segment has at most
 1 TiB (and in practice 64 MiB)."""
@@ -99,9 +96,6 @@ def _replay(
             if record.time > newest_ms:
                 newest_ms = record.time
             count += 1
-            if count % _PUT_AWAY_EVERY == 0:
-                for jobs in jobs_of.values():
-                    jobs.put_away(newest_ms - RECENT_MS, _PUT_AWAY_EVERY)
     except msgspec.MsgspecError as error:
         raise Damaged(
             f"{_where(position)} is whole but not one that this version knows ({error}); "
@@ -113,7 +107,7 @@ def _replay(
             f"({error.args[0]}); `gridd journal check` says more"
         ) from None
     for jobs in jobs_of.values():
-        jobs.end_replay()
+        jobs.end_replay(newest_ms - RECENT_MS)
     found.newest_ms, found.records = newest_ms, found.records + count
 
 

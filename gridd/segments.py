@@ -69,37 +69,37 @@ class Segments:
         committer: Committer,
         engines: Callable[[], dict[str, Engine]],
         step: Callable[[str, ev.Event], None],
-        now_ms: Callable[[], int],
         keep_ms: int,
     ) -> None:
         self._journal = journal
         self._committer = committer
         self._engines = engines
         self._step = step
-        self._now_ms = now_ms
         self._keep_ms = keep_ms
 
     @property
     def due(self) -> bool:
         """Some segment has had its time."""
-        return self._first_kept() > min((number for number, _ in self._journal.sealed()), default=0)
+        return any(age_ms >= self._keep_ms for _, age_ms in self._journal.sealed()[:1])
 
     def _first_kept(self) -> int:
         """The oldest segment whose time is not over; 0 when none is sealed."""
         number = 0
-        for number, sealed_ms in self._journal.sealed():
-            if sealed_ms + self._keep_ms > self._now_ms():
+        for number, age_ms in self._journal.sealed():
+            if age_ms < self._keep_ms:
                 return number
         return number + 1 if number else 0
 
     async def drop(self) -> None:
         """Carry on what is needed of the old ones, and forget what nobody needs: as far as the
         snapshots reach (``Journal.forget``). Raises ``JournalError``."""
-        needed = await self._look()
+        # What is written down from now on is not carried on again, whatever the clocks say.
+        first_kept = self._first_kept()
+        needed = await self._look(first_kept)
         carried = looks = 0
         while needed.old and looks < LOOKS_MAX:
             moved = await self._carry(sorted(needed.old))
-            needed = await self._look()
+            needed = await self._look(first_kept)
             carried += moved
             looks = looks + 1 if moved else LOOKS_MAX
         if carried:
@@ -108,9 +108,8 @@ class Segments:
         oldest = Position(needed.oldest, 0) if needed.oldest else self._journal.end
         await self._committer.between_appends(lambda: self._journal.forget(oldest))
 
-    async def _look(self) -> Needed:
+    async def _look(self, first_kept: int) -> Needed:
         """Places only ever move on, so a look in steps errs on the safe side."""
-        first_kept = self._first_kept()
         needed = Needed()
         looked = 0
         for queue, engine in list(self._engines().items()):

@@ -63,7 +63,7 @@ class Upkeep:
         self._committer = committer
         self._engines = engines
         self._expired = expired
-        self.segments = Segments(journal, committer, engines, step, now_ms, keep_ms)
+        self.segments = Segments(journal, committer, engines, step, keep_ms)
         self._now_ms = now_ms
         self._tidy_s = min(TIDY_S, keep_ms / 1_000 / SEGMENTS_PER_LOG_RETENTION)
         self._tidy_at = asyncio.get_running_loop().time() + self._tidy_s

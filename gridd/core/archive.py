@@ -169,13 +169,17 @@ class Archive:
         self._aging = deque(key for _, key in sorted((time_of(e), k) for k, e in self._pairs()))
 
     def newest(self, since_ms: int) -> list[str]:
-        """Jobs that ended at ``since_ms`` or later, oldest first. Right after ``sort``."""
-        found: list[str] = []
+        """Jobs that ended at ``since_ms`` or later, oldest first. For an archive that was filled in
+        order of time, or sorted."""
+        found: dict[bytes, None] = {}  # one that was taken out and came back stands there twice
         for key in reversed(self._aging):
-            if time_of(self._shard(key)[key]) < since_ms:
+            entry = self._shard(key).get(key)
+            if entry is None:
+                continue
+            if time_of(entry) < since_ms:
                 break
-            found.append(id_of(key))
-        return found[::-1]
+            found.setdefault(key)
+        return [id_of(key) for key in reversed(found)]
 
     def __iter__(self) -> Iterator[tuple[str, bytes]]:
         for key, entry in self._pairs():

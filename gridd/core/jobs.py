@@ -53,11 +53,12 @@ class Jobs:
         self._interpreters[type(record)](record)
 
     def begin_replay(self) -> None:
-        """Until ``end_replay``, nobody stands in line: most of what was submitted has ended
-        since, and a start is as long as this is slow."""
+        """Until ``end_replay``, nobody stands in line, and what ends is archived at once: most of
+        what was submitted has ended long since, and a start is as long as this is slow."""
         self.lines = NoLines()
 
-    def end_replay(self) -> None:
+    def end_replay(self, recent_since_ms: int) -> None:
+        self._take_out_recent(recent_since_ms)
         self.lines = Lines()
         waiting = [job for job in self.by_id.values() if job.state == "Queued"]
         for job in sorted(waiting, key=lambda job: job.sequence):
@@ -69,6 +70,11 @@ class Jobs:
         self._interpreters[kind](record)
         if kind is r.Submitted:
             self.by_id[record.job].definition_at = at
+        elif kind is r.Finished and not record.carried:  # type: ignore[union-attr]
+            job = self.by_id.pop(record.job)
+            job.result_at = at
+            self.archive.put(record.job, pack(job))
+            self.ended.pop()  # where it was just written down
         elif kind is r.Finished or kind is r.KeptJob:
             self.place(record, at)
 
@@ -167,7 +173,10 @@ class Jobs:
     def loaded(self, recent_since_ms: int) -> None:
         """Bring what was loaded into order; what ended not long ago is kept at hand."""
         self.archive.sort()
-        for job_id in self.archive.newest(recent_since_ms):
+        self._take_out_recent(recent_since_ms)
+
+    def _take_out_recent(self, since_ms: int) -> None:
+        for job_id in self.archive.newest(since_ms):
             self._take_out(job_id)
 
     @property

@@ -72,8 +72,9 @@ class Journal(Protocol):
         ...
 
     def sealed(self) -> list[tuple[int, int]]:
-        """``(segment, ms)`` of the held segments that are written to no more, oldest first, and
-        when each was closed (wall clock, since the epoch): nothing in it is younger."""
+        """``(segment, age)`` of the held segments that are written to no more, oldest first, and
+        how many ms ago each was closed: nothing in it is younger. By the wall clock, so an age is
+        negative for a while when that is set back."""
         ...
 
     def write_snapshot(self, at: Position, payloads: Iterable[bytes]) -> None:

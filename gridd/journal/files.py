@@ -353,8 +353,8 @@ class FileJournal:
 
     def sealed(self) -> list[tuple[int, int]]:
         """See ``Journal.sealed``. The next one is begun in the moment in which one is closed."""
-        headers = self._headers
-        return [(n, headers[n + 1].created_ms) for n in sorted(headers)[:-1]]
+        headers, now_ms = self._headers, self._now_ms()
+        return [(n, now_ms - headers[n + 1].created_ms) for n in sorted(headers)[:-1]]
 
     # -- snapshots, and forgetting
 

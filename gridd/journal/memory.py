@@ -90,7 +90,8 @@ class MemoryJournal:
 
     def sealed(self) -> list[tuple[int, int]]:
         store = self._store
-        return [(n, ms) for n, ms in store.sealed_ms.items() if n >= store.first]
+        now_ms = self._now_ms()
+        return [(n, now_ms - ms) for n, ms in store.sealed_ms.items() if n >= store.first]
 
     def write_snapshot(self, at: Position, payloads: Iterable[bytes]) -> None:
         if at > self._store.end:

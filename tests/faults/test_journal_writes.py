@@ -238,16 +238,18 @@ def test_a_segment_is_closed_when_it_is_old_and_says_when() -> None:
     clock[0] = 1_500
     journal.append([b"three"], journal.end)
     assert journal.end.segment == 2
-    assert journal.sealed() == [(1, 1_500)]
+    assert journal.sealed() == [(1, 0)]
     clock[0] = 900  # set back: nothing is closed before its time
     journal.append([b"four"], journal.end)
     assert journal.end.segment == 2
+    assert journal.sealed() == [(1, -600)]
     clock[0] = 9_000
     journal.append([b"five"], journal.end)
-    assert journal.sealed() == [(1, 1_500), (2, 9_000)]
+    assert journal.sealed() == [(1, 7_500), (2, 0)]
     journal.close()
+    clock[0] = 10_000
     again = FileJournal("/d", fs=disk, segment_ms=500, now_ms=lambda: clock[0])
-    assert again.sealed() == [(1, 1_500), (2, 9_000)]
+    assert again.sealed() == [(1, 8_500), (2, 1_000)]
     assert payloads(again) == [b"one", b"two", b"three", b"four", b"five"]
 
 

@@ -60,6 +60,9 @@ class History:
         self.engine.apply(record)
         self.engine.place(record, place_of(position))
 
+    def goes_on_behind(self, end: Position) -> bool:
+        return bool(self._payloads) and self._payloads[-1][0] >= end
+
     # --- when it is back --------------------------------------------------------------
 
     def reopened(self, journal: Journal, oldest_segment: int) -> None:

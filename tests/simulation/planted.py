@@ -299,9 +299,9 @@ def carry_nothing_on(patch: pytest.MonkeyPatch) -> None:
     """Segments go although they hold the only copy of a definition."""
     original = Segments._look
 
-    async def look(self: Segments) -> Needed:
-        needed = await original(self)
-        return Needed(max(needed.oldest, self._first_kept()))
+    async def look(self: Segments, first_kept: int) -> Needed:
+        needed = await original(self, first_kept)
+        return Needed(max(needed.oldest, first_kept))
 
     patch.setattr(Segments, "_look", look)
 

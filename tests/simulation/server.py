@@ -151,7 +151,7 @@ class Life:
             DIRECTORY,
             fs=self.files,
             segment_bytes=world.segment_bytes,
-            segment_ms=max(world.settings.log_retention_ms // 7, 1_000),
+            segment_ms=max(world.settings.log_retention_ms // 3, 4_000),
             room_bytes=100,
             random_bytes=world.ids.randbytes,
             now_ms=world.wall_ms,
@@ -187,6 +187,11 @@ class Life:
         """Readers see ``engine`` from now on: after a start, or after a failed write."""
         world = self.world
         world.tell(f"{0 if engine is None else engine.jobs.known} jobs are read from the journal")
+        if self in world.server.zombies and world.history.goes_on_behind(self.journal.end):
+            # Its lock was broken, and somebody else has written since. It reads as far as it wrote
+            # itself, and is fenced when it tries to write on.
+            self._behind.clear()
+            return
         world.history.compare(engine, min(self.journal._headers))
         self.ledger = Ledger(world.settings.attempts_max, world.resources)
         for record in world.history.records:

@@ -91,7 +91,7 @@ def simulated(world: World, small: Small) -> Iterator[None]:
                 TIDY_S=7.0,
             ),
             patch.multiple(
-                gridd.segments, LOOKED_AT_ONCE=3, FOUND_MAX=3, CARRIED_AT_ONCE=2, CARRIED_BYTES=99
+                gridd.segments, LOOKED_AT_ONCE=5, FOUND_MAX=6, CARRIED_AT_ONCE=3, CARRIED_BYTES=99
             ),
             patch.multiple(gridd.recovery, gc=collector, RECENT_MS=small.recent_ms),
             patch.multiple(gridd.core.archive, SHARDS=4, SPLIT_AT=3),
