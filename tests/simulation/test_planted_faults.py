@@ -35,7 +35,7 @@ FOUND_WITHIN: list[tuple[Plant, int]] = [
     (planted.skip_the_sync, 10),
     (planted.skip_the_sync_of_a_snapshot, 20),
     (planted.skip_the_sync_of_the_directory, 20),
-    (planted.cut_the_tail_when_it_is_damage, 40),
+    (planted.cut_the_tail_when_it_is_damage, 200),
     (planted.keep_a_torn_tail, 10),
     (planted.go_on_after_a_failed_sync, 40),
     (planted.leave_the_bytes_of_a_failed_sync, 80),
