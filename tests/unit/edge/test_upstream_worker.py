@@ -273,7 +273,8 @@ async def test_a_job_that_ends_while_a_frame_is_on_its_way_is_not_started_again(
         up.let_out()
         await over(here, first)
         await over(here, second)
-        assert up.started == [first, second]
+        # The other may have been offered anew, when what was held up came later than its patience.
+        assert up.started.count(first) == 1
 
 
 # --- being stopped --------------------------------------------------------------------------
