@@ -113,6 +113,7 @@ class Archive:
     def __init__(self) -> None:
         self.shards: list[dict[bytes, bytes]] = [{}]  # one, or SHARDS of them
         self._aging: deque[bytes] = deque()  # keys as they came in, oldest first
+        self._left: dict[bytes, int] = {}  # how many places of a key there stand for nothing now
         self._count = 0
 
     def __len__(self) -> int:
@@ -139,7 +140,9 @@ class Archive:
         """The entry, which is then no longer here."""
         key = key_of(job)
         entry = self._shard(key).pop(key, None)
-        self._count -= entry is not None
+        if entry is not None:
+            self._count -= 1
+            self._left[key] = self._left.get(key, 0) + 1
         return entry
 
     def move(self, job: str, *, definition_at: int = 0, result_at: int = 0) -> None:
@@ -158,15 +161,18 @@ class Archive:
         counts from then: it was asked for again."""
         while self._aging:
             key = self._aging[0]
-            entry = self._shard(key).get(key)
-            if entry is not None:
-                return id_of(key), time_of(entry)
+            left = self._left.pop(key, 0)
+            if not left:
+                return id_of(key), time_of(self._shard(key)[key])
+            if left > 1:
+                self._left[key] = left - 1
             self._aging.popleft()
         return None
 
     def sort(self) -> None:
         """Put them in order of their time; for those that were loaded in another."""
         self._aging = deque(key for _, key in sorted((time_of(e), k) for k, e in self._pairs()))
+        self._left.clear()
 
     def newest(self, since_ms: int) -> list[str]:
         """Jobs that ended at ``since_ms`` or later, oldest first. For an archive that was filled in

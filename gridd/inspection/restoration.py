@@ -26,7 +26,7 @@ from gridd.recovery import RECENT_MS, place_of, position_of
 JOBS_LISTED_MAX = 10_000
 """Jobs told by name in a report; further ones are counted."""
 
-_PUT_AWAY_EVERY = 10_000  # records, as in recovery: bounds memory
+_PUT_AWAY_EVERY = 10_000  # records: bounds memory
 
 _decode = msgspec.msgpack.Decoder(r.Record).decode
 _encode = msgspec.msgpack.Encoder().encode

@@ -49,6 +49,23 @@ def test_time_and_places_are_read_without_the_rest():
     assert places_of(entry) == ((3 << 40) + 99, (4 << 40) + 1)
 
 
+def test_a_job_that_came_back_does_not_keep_the_others_from_ageing():
+    """Its first place stood for it again, and nothing behind it expired for another retention."""
+    archive = Archive()
+    first, second = f"{1:064x}", f"{2:064x}"
+    archive.put(first, pack(ended(first, time=1)))
+    archive.put(second, pack(ended(second, time=2)))
+    for time in (10, 11):
+        archive.take(first)
+        archive.put(first, pack(ended(first, time=time)))
+    assert archive.oldest() == (second, 2)
+    archive.take(second)
+    assert archive.oldest() == (first, 11)
+    archive.take(first)
+    assert archive.oldest() is None
+    assert not archive._left, "what was taken out is remembered for ever"
+
+
 def test_a_job_that_was_carried_on_is_as_old_as_before():
     archive = Archive()
     for n in range(3):
