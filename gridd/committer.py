@@ -12,7 +12,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from time import perf_counter
 from typing import Any, Protocol, TypeVar
 
@@ -52,7 +51,7 @@ class Committer:
         self._encode = msgspec.msgpack.Encoder().encode
         # The next batch: its records, and all that leaves once they are durable, in order.
         self._records: list[Record] = []
-        self._behind: list[Callable[[], None]] = []
+        self._behind: list[tuple[str, Effect] | Callable[[], None]] = []
         self._waiters: list[asyncio.Future[None]] = []
         self._boundaries: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
         self._committing = False
@@ -66,11 +65,12 @@ class Committer:
         """Let ``effects`` out in order, each as soon as all records before it are durable."""
         if self._error is not None:
             return  # nothing leaves any more; callers were told by ``failed``
+        records, behind = self._records, self._behind
         for effect in effects:
             if type(effect) is Append:
-                self._records.append(effect.record)
-            elif self._records or self._committing:
-                self._behind.append(partial(self._carry_out, queue, effect))
+                records.append(effect.record)
+            elif records or self._committing:
+                behind.append((queue, effect))
             else:
                 self._carry_out(queue, effect)
         if self._records and not self._committing:
@@ -131,8 +131,11 @@ class Committer:
                 under_way = [*waiters, *(answer for _, answer in boundaries)]
                 seen = [look() for look, _ in boundaries]
                 await self._append(records)
-                for act in behind:
-                    act()
+                for one in behind:
+                    if isinstance(one, tuple):
+                        self._carry_out(*one)
+                    else:
+                        one()
                 for waiter in waiters:
                     _resolve(waiter, None)
                 for (_, answer), value in zip(boundaries, seen, strict=True):

@@ -67,7 +67,7 @@ def read_submission(body: bytes | msgspec.Raw) -> tuple[Checked, Submit]:
             field="id",
         )
     control = _present(submission.control)
-    namespace, run_ms_max = _read_control_block(control)
+    namespace, run_ms_max, calls = _read_control_block(control)
     tags, requirements = shown_members(definition)
     return found, Submit(
         ref=0,
@@ -77,7 +77,7 @@ def read_submission(body: bytes | msgspec.Raw) -> tuple[Checked, Submit]:
         namespace=namespace,
         tags=tags,
         requirements=requirements,
-        control=control,
+        control=control if calls else b"",
         run_ms_max=run_ms_max,
         debug=bool(submission.debug),
     )
@@ -148,10 +148,11 @@ def _ascii(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 
-def _read_control_block(control: bytes) -> tuple[str, int]:
-    """The namespace, and the submitter's own bound on the run in ms (0: none)."""
+def _read_control_block(control: bytes) -> tuple[str, int, bool]:
+    """The namespace, the submitter's own bound on the run in ms (0: none), and whether anybody is
+    to be called: only then is the rest of the block of use to anyone later."""
     if not control:
-        return DEFAULT_NAMESPACE, 0
+        return DEFAULT_NAMESPACE, 0, False
     try:
         block = _read_control(control)
     except msgspec.ValidationError as error:
@@ -160,7 +161,8 @@ def _read_control_block(control: bytes) -> tuple[str, int]:
         raise ProtocolError(ErrorCode.BAD_JSON, str(error), field="control") from None
     check_callbacks(block.callbacks)
     namespace = block.namespace or DEFAULT_NAMESPACE  # "" is none, as upstream reads it
-    return check_namespace(namespace, "control.namespace"), _duration(block.max_duration)
+    check_namespace(namespace, "control.namespace")
+    return namespace, _duration(block.max_duration), block.callbacks is not None
 
 
 def _duration(value: str | int | float | None) -> int:

@@ -57,8 +57,8 @@ class Submitted(_Record, frozen=True, tag="sub"):
     """The job waits (for the first time, or again after it was cancelled, replaced or deleted).
 
     ``definition`` is the JSON text as sent; ``tags``, ``requirements`` and ``control`` are JSON
-    texts cut out of the submission, empty when absent. ``run_ms_max`` is the submitter's own
-    bound on the run (``control.maxDuration``), 0 for none.
+    texts cut out of the submission, empty when absent (``control`` also when it asks for no call).
+    ``run_ms_max`` is the submitter's own bound on the run (``control.maxDuration``), 0 for none.
     """
 
     time: int

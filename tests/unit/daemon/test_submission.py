@@ -52,6 +52,13 @@ def test_control_and_debug_are_kept():
     assert json.loads(event.control) == control
 
 
+@pytest.mark.parametrize("callbacks", [{}, {"callbacks": None}])
+def test_a_control_block_that_asks_for_no_call_is_not_kept(callbacks: dict[str, None]):
+    control = {"namespace": "n", "maxDuration": "90s", **callbacks}
+    _, event = read_submission(body(definition=DEFINITION, control=control))
+    assert (event.namespace, event.run_ms_max, event.control) == ("n", 90_000, b"")
+
+
 def test_the_right_id_is_accepted():
     assert read_submission(body(id=job_id(DEFINITION), definition=DEFINITION))[1].job
 
