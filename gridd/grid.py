@@ -31,6 +31,8 @@ class LogPage(msgspec.Struct, frozen=True):
     is_final: bool
     expired: bool = False
     more: bool = False
+    steps: list[tuple[int, str]] = []
+    """Of the build log: from which index on its lines are of which step, all of them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,14 +156,16 @@ class Reading(Grid):
         live = self._rooms[found[0]].engine.logs.get(job)
         if live is not None:
             buffer: LogBuffer = live.build if kind == "build" else live.run
-            page = _page(buffer.since(since), is_final=False)
+            steps = live.build_steps if kind == "build" else []
+            page = _page(buffer.since(since), steps, is_final=False)
             await self._durable()
             return page
         await self._durable()
         if found[1].state in ("Queued", "Running"):
             return LogPage([], since, 0, False)
         stored = await self._stored(found[0], job)
-        return _page(stored.since(kind, since), is_final=True, expired=stored.expired)
+        steps = stored.build_steps if kind == "build" else []
+        return _page(stored.since(kind, since), steps, is_final=True, expired=stored.expired)
 
     async def watch(self, queue: str, job: str) -> AsyncIterator[Change]:
         await self.readable()
@@ -315,7 +317,9 @@ class Reading(Grid):
             raise _NeverDurable(ErrorCode.UNAVAILABLE, self._unavailable().message) from None
 
 
-def _page(found: Slice, *, is_final: bool, expired: bool = False) -> LogPage:
+def _page(
+    found: Slice, steps: list[tuple[int, str]], *, is_final: bool, expired: bool = False
+) -> LogPage:
     """Only the page that ends with the newest line can be the last."""
     is_last = is_final and not found.more
-    return LogPage(found.lines, found.first, found.next, is_last, expired, found.more)
+    return LogPage(found.lines, found.first, found.next, is_last, expired, found.more, steps)

@@ -13,7 +13,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from gridd_protocol.limits import LOG_BYTES_PER_JOB_MAX, LOG_LINES_PER_JOB_MAX
+from gridd_protocol.limits import (
+    LOG_BYTES_PER_JOB_MAX,
+    LOG_LINES_PER_JOB_MAX,
+    LOG_STEPS_PER_JOB_MAX,
+)
 from gridd_protocol.messages import LogLine
 
 HEAD_SHARE = 10
@@ -130,6 +134,8 @@ class StoredLogs(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
     run_dropped: int = 0
     build_head: list[LogLine] = []
     run_head: list[LogLine] = []
+    build_steps: list[tuple[int, str]] = []
+    """From which index on the build log's lines are of which step. Empty in journals of 0.1."""
     expired: bool = False
     """There may have been lines: they were not kept as long as the outcome is."""
 
@@ -153,17 +159,19 @@ class StoredLogs(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
 class JobLog:
     """Both kinds of one running job, and how far the current attempt has told its story."""
 
-    __slots__ = ("build", "cursor", "run")
+    __slots__ = ("build", "build_steps", "cursor", "run")
 
     def __init__(self, build_lines: int = 0, run_lines: int = 0) -> None:
         """With the numbers of lines that earlier attempts logged."""
         self.build = LogBuffer(build_lines)
         self.run = LogBuffer(run_lines)
+        self.build_steps: list[tuple[int, str]] = []  # as in ``StoredLogs``
         self.cursor = 0  # next line of the current attempt, over all steps
 
     def restart(self) -> None:
         self.build.restart()
         self.run.restart()
+        self.build_steps = []
         self.cursor = 0
 
     def add(self, step: str, cursor: int, lines: list[LogLine]) -> tuple[int, list[LogLine]]:
@@ -179,8 +187,16 @@ class JobLog:
         if lines:
             self.cursor = max(self.cursor, cursor) + len(lines)
         first = buffer.next
+        if buffer is self.build and lines:
+            self._begin(step, first)
         buffer.extend(lines)
         return first, lines
+
+    def _begin(self, step: str, first: int) -> None:
+        """A worker that changes its step without end has the rest counted to its last one."""
+        steps = self.build_steps
+        if len(steps) < LOG_STEPS_PER_JOB_MAX and (not steps or steps[-1][1] != step):
+            self.build_steps = [*steps, (first, step)]
 
     def stored(self) -> bytes:
         """JSON for the journal; empty when nothing was logged."""
@@ -196,5 +212,6 @@ class JobLog:
                 run_dropped=self.run.dropped,
                 build_head=self.build.head,
                 run_head=self.run.head,
+                build_steps=self.build_steps,
             )
         )

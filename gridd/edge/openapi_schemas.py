@@ -214,6 +214,9 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "nextCursor": _COUNT,
             "isFinal": _FLAG,
             "logsExpired": _FLAG,
+            "steps": _list(
+                {"type": "array", "description": "[N, step]: from line N on, of the build log"}
+            ),
         },
         required=("data", "sliceStart", "nextCursor", "isFinal"),
     ),

@@ -4,6 +4,8 @@ Definitions and results are passed on as the bytes that the grid holds, so that 
 as they were sent (DESIGN 5.7).
 """
 
+from typing import Any
+
 import msgspec
 from aiohttp import web
 
@@ -124,13 +126,15 @@ class DocumentRoutes:
     async def _logs(self, request: web.Request, kind: str) -> web.Response:
         queue, job = parameters.job_place(request)
         page = await self._grid.logs(queue, job, kind, parameters.since(request))
-        gone = {"logsExpired": True} if page.expired else {}  # ours: upstream has none
+        more: dict[str, Any] = {"logsExpired": True} if page.expired else {}  # upstream has none
+        if page.steps:
+            more["steps"] = page.steps
         return json_value(
             {
                 "data": wire_lines(page.data),
                 "sliceStart": page.slice_start,
                 "nextCursor": page.next_cursor,
                 "isFinal": page.is_final,
-                **gone,
+                **more,
             }
         )

@@ -30,6 +30,7 @@ LOG_LINE_BYTES_MAX: Final = 64 << 10  # text of one line; a worker splits longer
 LOG_LINES_PER_MESSAGE_MAX: Final = 1_000
 LOG_LINES_PER_JOB_MAX: Final = 100_000  # kept per job and kind: the first tenth, and the newest
 LOG_BYTES_PER_JOB_MAX: Final = 8 << 20  # text kept per job and kind; likewise
+LOG_STEPS_PER_JOB_MAX: Final = 100  # a pull or a build begins; later lines count to the last
 
 # --- frames --------------------------------------------------------------------------
 FRAME_BYTES_MAX: Final = 8 << 20  # one WebSocket message, either way; beyond it: close 1009

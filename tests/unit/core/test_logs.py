@@ -187,7 +187,24 @@ def test_what_is_stored_reads_back_with_its_counts(monkeypatch: pytest.MonkeyPat
         run_first=2,
         build_dropped=0,
         run_dropped=2,
+        build_steps=[(2, "docker build")],
     )
+
+
+def test_the_steps_of_a_build_log_are_known_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "LOG_STEPS_PER_JOB_MAX", 2)
+    log = JobLog()
+    log.add("docker image pull", 0, lines(0, 2))
+    log.add("docker image pull", 0, lines(0, 3))
+    log.add("docker build", 3, lines(3, 1))
+    log.add("docker image pull", 4, lines(4, 1))
+    log.add("Running", 5, lines(5, 1))
+    assert log.build_steps == [(0, "docker image pull"), (3, "docker build")]
+    assert msgspec.json.decode(log.stored(), type=StoredLogs).build_steps == log.build_steps
+    log.restart()
+    assert log.build_steps == []
+    log.add("docker build", 0, lines(0, 1))
+    assert log.build_steps == [(5, "docker build")]
 
 
 def test_nothing_logged_is_stored_as_nothing() -> None:

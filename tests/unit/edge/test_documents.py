@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gridd.grid import LogPage
 from gridd_protocol.messages import LogLine
 
 UNKNOWN = "0" * 64
@@ -119,6 +120,18 @@ async def test_build_and_run_logs_are_apart(server: Any) -> None:
     run = await (await server("GET", f"/j/{job}/run-logs.json")).json()
     assert build == {"data": [["Step 1\n", 1]], "sliceStart": 0, "nextCursor": 1, "isFinal": True}
     assert run["data"] == []
+
+
+async def test_a_build_log_tells_its_steps(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = server.grid.put(RAW, result={})
+    steps = [(0, "docker image pull"), (7, "docker build")]
+
+    async def logs(*_: Any) -> LogPage:
+        return LogPage([], 0, 9, True, steps=steps)
+
+    monkeypatch.setattr(server.grid, "logs", logs)
+    told = await (await server("GET", f"/j/{job}/build-logs.json?since=9")).json()
+    assert told["steps"] == [list(step) for step in steps]
 
 
 async def test_logs_of_an_unknown_job(server: Any) -> None:
