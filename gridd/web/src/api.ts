@@ -36,6 +36,8 @@ export interface LogPage {
   nextCursor: number;
   isFinal: boolean;
   logsExpired?: boolean;
+  /** Of the build log: from which index on its lines are of which step. */
+  steps?: [from: number, step: string][];
 }
 
 export interface Worker {

@@ -2,7 +2,8 @@
  * A job's log: read by cursor, kept as lines.
  *
  * The cursor is the only truth about what was read: pushes over the live line merely say that
- * there is more. One request is under way at a time.
+ * there is more. One request is under way at a time. What is read goes into a sink: lines for the
+ * list here, or the terminal of `terminal.ts`.
  */
 
 import type { LogLine, LogPage } from "./api";
@@ -20,13 +21,49 @@ export interface Line {
 export const LINES_MAX = 200_000;
 const DROPPED_AT_ONCE = 20_000;
 
+/** From which line on (dropped ones counted) a log is of which step; `""` where the grid told none. */
+export interface Section {
+  step: string;
+  from: number;
+}
+
+export interface Sink {
+  add(line: LogLine, step?: string): void;
+  /** A remark of the page's own. */
+  remark(text: string): void;
+  clear(): void;
+  /** When it has room for more; no other page is asked for before. */
+  drained?(): Promise<void>;
+}
+
+/** What moves the cursor off its line, or turns to another screen. Erasing in a line (`K`) does
+ * not: with `\r` before it the list is right. */
+const MOVES = /\x1b\[[0-9;]*[ABCDEFHJLMSTdfsu]|\x1b\[\?(?:47|1047|1049)[hl]|\x1b[78DM]/;
+const TO_LINE_START = /\x1b\[[01]?G/g;
+
 /** Chunks, which may end anywhere, become lines as a terminal would show them. */
-export class LogText {
+export class LogText implements Sink {
   readonly lines: Line[] = [];
+  readonly sections: Section[] = [];
   dropped = 0;
+  /** Something in it is drawn with a cursor, which a list of lines can't show. */
+  moves = false;
   private open: Line | undefined;
 
-  add([text, time, stderr = false]: LogLine): void {
+  /** The number that the next line will get. */
+  get end(): number {
+    return this.dropped + this.lines.length;
+  }
+
+  add([text, time, stderr = false]: LogLine, step = ""): void {
+    if (this.sections.at(-1)?.step !== step) {
+      this.open = undefined;
+      this.sections.push({ step, from: this.end });
+    }
+    if (text.includes("\x1b")) {
+      this.moves ||= MOVES.test(text);
+      text = text.replace(TO_LINE_START, "\r");
+    }
     const pieces = text.replace(/\r\n/g, "\n").split("\n");
     const rest = pieces.pop()!;
     for (const piece of pieces) {
@@ -42,9 +79,10 @@ export class LogText {
   }
 
   clear(): void {
-    this.lines.length = 0;
+    this.lines.length = this.sections.length = 0;
     this.open = undefined;
     this.dropped = 0;
+    this.moves = false;
   }
 
   private extend(piece: string, time: number, stderr: boolean): void {
@@ -75,8 +113,7 @@ function overwritten(text: string): string {
 const RETRY_MS_MIN = 500;
 const RETRY_MS_MAX = 5_000;
 
-export class LogReader {
-  readonly text = new LogText();
+export class LogReader<S extends Sink = LogText> {
   isFinal = false;
   expired = false;
   private cursor = 0;
@@ -88,6 +125,7 @@ export class LogReader {
   constructor(
     private readonly page: (since: number) => Promise<LogPage>,
     private readonly changed: () => void,
+    readonly text: S,
     private readonly later: (call: () => void, ms: number) => unknown = (call, ms) => setTimeout(call, ms),
   ) {}
 
@@ -110,6 +148,7 @@ export class LogReader {
       const page = await this.page(since);
       this.delay = RETRY_MS_MIN;
       if (!this.isStopped && since === this.cursor) this.take(page, since);
+      await this.text.drained?.();
     } catch {
       this.later(() => this.poke(), this.delay);
       this.delay = Math.min(this.delay * 2, RETRY_MS_MAX);
@@ -128,7 +167,12 @@ export class LogReader {
     if (page.sliceStart > since) {
       this.text.remark(`${page.sliceStart - since} lines are not kept any more`);
     }
-    for (const line of page.data) this.text.add(line);
+    const steps = page.steps ?? [];
+    let step = -1;
+    page.data.forEach((line, at) => {
+      while (step + 1 < steps.length && steps[step + 1]![0] <= page.sliceStart + at) step++;
+      this.text.add(line, steps[step]?.[1]);
+    });
     this.cursor = page.nextCursor;
     this.isFinal = page.isFinal;
     this.expired = page.logsExpired ?? false;

@@ -3,7 +3,7 @@
 import { signal } from "@preact/signals";
 import type { Api, Explanation, Happened, Job, LogPage } from "./api";
 import type { Definition } from "./definition";
-import { LogReader } from "./log";
+import { LogReader, LogText, type Sink } from "./log";
 
 const EXPLAIN_MS = 2_000; // between two looks at why it waits
 const POLL_MS = 1_000; // between two looks at what the live line does not tell
@@ -16,6 +16,7 @@ export class Run {
   readonly logged = signal(0);
   readonly build: LogReader;
   readonly log: LogReader;
+  private readonly others = new Set<LogReader<Sink>>();
   private timer: ReturnType<typeof setTimeout> | undefined;
   private isStopped = false;
 
@@ -23,8 +24,8 @@ export class Run {
     readonly api: Api, readonly id: string, readonly definition: Definition | undefined, readonly isLive: boolean,
   ) {
     const changed = () => void this.logged.value++;
-    this.build = new LogReader((since) => api.logs(id, "build", since).then(asLines), changed);
-    this.log = new LogReader((since) => api.logs(id, "run", since), changed);
+    this.build = new LogReader((since) => api.logs(id, "build", since).then(asLines), changed, new LogText());
+    this.log = new LogReader((since) => api.logs(id, "run", since), changed, new LogText());
   }
 
   get isOver(): boolean {
@@ -57,6 +58,18 @@ export class Run {
   pokeLogs(): void {
     this.build.poke();
     this.log.poke();
+    for (const reader of this.others) reader.poke();
+  }
+
+  /** The run's log once more, from its beginning and as it was printed, until the answer is called. */
+  replay(into: Sink): () => void {
+    const reader = new LogReader((since) => this.api.logs(this.id, "run", since), () => undefined, into);
+    this.others.add(reader);
+    reader.poke();
+    return () => {
+      reader.stop();
+      this.others.delete(reader);
+    };
   }
 
   /** Look again at everything: after a break, or when there is no live line. */
@@ -75,8 +88,7 @@ export class Run {
   stop(): void {
     this.isStopped = true;
     clearTimeout(this.timer);
-    this.build.stop();
-    this.log.stop();
+    for (const reader of [this.build, this.log, ...this.others]) reader.stop();
   }
 
   private turned(job: Job): void {

@@ -46,7 +46,7 @@ const settled = () => new Promise((resolve) => setImmediate(resolve));
 
 test("however often it is poked, each line is read once", async () => {
   const source = new Source();
-  const reader = new LogReader(source.page, () => undefined);
+  const reader = new LogReader(source.page, () => undefined, new LogText());
   for (let i = 0; i < 5; i++) {
     source.lines.push([`${i}\n`, i]);
     for (let pokes = 0; pokes < 3; pokes++) reader.poke();
@@ -65,7 +65,7 @@ test("however often it is poked, each line is read once", async () => {
 test("a break is waited out, and nothing is missed", async () => {
   const source = new Source();
   const waits: number[] = [];
-  const reader = new LogReader(source.page, () => undefined, (call, ms) => { waits.push(ms); setImmediate(call); });
+  const reader = new LogReader(source.page, () => undefined, new LogText(), (call, ms) => { waits.push(ms); setImmediate(call); });
   source.lines = [["a\n", 0], ["b\n", 1]];
   source.fails = 3;
   reader.poke();
@@ -76,7 +76,7 @@ test("a break is waited out, and nothing is missed", async () => {
 
 test("lines that the grid dropped are marked; a log that begins anew replaces the old", async () => {
   const source = new Source();
-  const reader = new LogReader(source.page, () => undefined);
+  const reader = new LogReader(source.page, () => undefined, new LogText());
   source.lines = [["a\n", 0], ["b\n", 1], ["c\n", 2]];
   source.begins = 2;
   reader.poke();

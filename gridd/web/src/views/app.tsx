@@ -1,7 +1,7 @@
 /** The page: the strip, what runs on the left, what came out on the right. */
 
 import { computed, effect, signal } from "@preact/signals";
-import { place, queue } from "../address";
+import { flag, place, queue } from "../address";
 import { definition, isActive, isReadOnly, run, view } from "../store";
 import { plain } from "../ansi";
 import type { Run } from "../run";
@@ -24,7 +24,8 @@ matchMedia("(max-width: 760px)").addEventListener("change", (event) => void (isN
 
 const shown = computed<Tab>(() => (tab.value === "Job" && !isNarrow.value ? "Log" : tab.value));
 
-if (!location.pathname.startsWith("/j/") && location.hash.includes("job=")) tab.value = "Job";
+// `terminal=true`: begin with what it prints (BROWSER 2.4).
+if (!location.pathname.startsWith("/j/") && location.hash.includes("job=") && !flag("terminal")) tab.value = "Job";
 // Where there is room for one column, what was started is what one wants to see.
 effect(() => {
   if (isNarrow.value && isActive.value && tab.peek() === "Job") tab.value = "Log";
