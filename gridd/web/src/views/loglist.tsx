@@ -136,7 +136,7 @@ export function LogList({ run, steps, pattern, current, wish, nothing }: Props) 
         tabIndex={0} role="log" aria-label="Log" aria-live="off"
       >
         <span class="probe line" aria-hidden="true">{"0".repeat(100)}</span>
-        {isStuck && <div class="stuck"><Heading step={stuck.step} isOpen={true} toggle={() => toggle(stuck.step)} isCopy /></div>}
+        {isStuck && <div class="stuck"><Heading step={stuck.step} isOpen={true} toggle={() => toggle(stuck.step)} isCopy={layout.heading(stuck.step) >= first} /></div>}
         {layout.count === 0 && <p class="quiet">{nothing}</p>}
         <div class="all" style={{ height: `${heights.total}px` }}>
           <div class="seen" ref={seen} style={{ transform: `translateY(${heights.offset(first)}px)` }}>

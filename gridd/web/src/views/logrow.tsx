@@ -14,8 +14,7 @@ interface HeadingProps {
   step: Step;
   isOpen: boolean;
   toggle: () => void;
-  /** A copy that stays in sight while its step is scrolled through; the heading itself is the one
-   * that is read out and reached by keys. */
+  /** A second one on the page, for the eye: the other is read out and reached by keys. */
   isCopy?: boolean;
 }
 
