@@ -101,9 +101,12 @@ async def long_log(url: str) -> str:
 async def about_the_log(page: Page, numbers: Numbers, url: str, job: str) -> None:
     last = f"{LOG_LINES_PER_JOB_MAX - 2} some"
 
-    async def open_late() -> None:
-        await page.goto(f"{url}/j/{job}", wait_until="commit")
-        await page.get_by_text(last).wait_for()
+    def open_late(text: str) -> Callable[[], Awaitable[Any]]:
+        async def opening() -> None:
+            await page.goto(f"{url}/j/{job}", wait_until="commit")
+            await page.locator(".seen .line").filter(has_text=text).first.wait_for()
+
+        return opening
 
     async def find(text: str, hits: str) -> None:
         await page.get_by_label("Find in the log").fill(text)
@@ -125,7 +128,8 @@ async def about_the_log(page: Page, numbers: Numbers, url: str, job: str) -> Non
         await page.locator(".xterm-rows").get_by_text(last).wait_for()
 
     lines = f"{LOG_LINES_PER_JOB_MAX:,} lines"
-    await numbers.of(f"{lines}, opened late", open_late)
+    await numbers.of(f"{lines}, opened late: a line", open_late(""))
+    await numbers.of("opened late: the last line", open_late(last))
     await numbers.of("scrolled from end to end", scroll("at / count"))
     await numbers.of("scrolled line by line", scroll("0.5 + at * 40 / log.scrollHeight"))
     await numbers.of("searched: 100 hits", lambda: find(NEEDLE, "1 of 100"))

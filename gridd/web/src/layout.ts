@@ -46,6 +46,7 @@ export class Layout {
     const shapes = steps.map((it) => ({ key: it.key, from: it.from, to: it.to, dropped: it.dropped, isOpen: this.isOpen(it) }));
     const before = this.shapes;
     const grows = columns === this.columns && shapes.length === before.length && shapes.every((it, at) => isAs(it, before[at]!, at === shapes.length - 1));
+    if (grows && steps === this.steps) return; // what was measured is still so
     const old = before.at(-1);
     [this.steps, this.shapes, this.columns] = [steps, shapes, columns];
     if (grows && old) this.grow(old);

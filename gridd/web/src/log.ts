@@ -112,6 +112,7 @@ function overwritten(text: string): string {
 
 const RETRY_MS_MIN = 500;
 const RETRY_MS_MAX = 5_000;
+const ADDED_AT_ONCE = 20_000; // lines: some 10 ms
 
 export class LogReader<S extends Sink = LogText> {
   isFinal = false;
@@ -147,7 +148,7 @@ export class LogReader<S extends Sink = LogText> {
     try {
       const page = await this.page(since);
       this.delay = RETRY_MS_MIN;
-      if (!this.isStopped && since === this.cursor) this.take(page, since);
+      if (!this.isStopped && since === this.cursor) await this.take(page, since);
       await this.text.drained?.();
     } catch {
       this.later(() => this.poke(), this.delay);
@@ -157,7 +158,7 @@ export class LogReader<S extends Sink = LogText> {
     if (this.isPoked) this.poke();
   }
 
-  private take(page: LogPage, since: number): void {
+  private async take(page: LogPage, since: number): Promise<void> {
     if (page.nextCursor < since) {
       this.isPoked = true; // the grid knows less than we do: it has begun this log anew
       this.text.clear();
@@ -167,16 +168,25 @@ export class LogReader<S extends Sink = LogText> {
     if (page.sliceStart > since) {
       this.text.remark(`${page.sliceStart - since} lines are not kept any more`);
     }
-    const steps = page.steps ?? [];
-    let step = -1;
-    page.data.forEach((line, at) => {
-      while (step + 1 < steps.length && steps[step + 1]![0] <= page.sliceStart + at) step++;
-      this.text.add(line, steps[step]?.[1]);
-    });
+    await this.addAll(page);
+    if (this.isStopped) return;
     this.cursor = page.nextCursor;
     this.isFinal = page.isFinal;
     this.expired = page.logsExpired ?? false;
     if (page.data.length && !page.isFinal) this.isPoked = true; // a page may be a part of what is there
     if (page.data.length || page.isFinal) this.changed();
+  }
+  /** In parts: a long log does not keep the page from answering its reader. */
+  private async addAll({ data, sliceStart, steps = [] }: LogPage): Promise<void> {
+    let step = -1;
+    for (const [at, line] of data.entries()) {
+      if (at && at % ADDED_AT_ONCE === 0) {
+        this.changed();
+        await new Promise((done) => setTimeout(done));
+        if (this.isStopped) return;
+      }
+      while (step + 1 < steps.length && steps[step + 1]![0] <= sliceStart + at) step++;
+      this.text.add(line, steps[step]?.[1]);
+    }
   }
 }

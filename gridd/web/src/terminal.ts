@@ -11,6 +11,8 @@ export const SCROLLBACK_LINES = 10_000;
 /** Programs that are not told how wide their terminal is take it to be so wide; on a narrower one
  * what they draw would break where they do not expect it. What does not fit is scrolled to. */
 const COLUMNS_MIN = 80;
+/** Characters: it draws between one write and the next. */
+const WRITTEN_AT_ONCE = 32_768;
 
 /** Shows the log from its beginning and follows it until the answer is called. */
 export function openTerminal(root: HTMLElement, run: Run): () => void {
@@ -49,25 +51,34 @@ export function openTerminal(root: HTMLElement, run: Run): () => void {
   };
 }
 
+/** The terminal draws later than it is told to. What waits for that is at most one page of the log. */
 class Screen implements Sink {
+  private held = "";
+
   constructor(private readonly terminal: Terminal) {}
 
   add([text]: LogLine): void {
-    this.terminal.write(text);
+    this.held += text;
+    if (this.held.length >= WRITTEN_AT_ONCE) this.write();
   }
 
   remark(text: string): void {
-    this.terminal.write(`\x1b[2m${text}\x1b[0m\n`);
+    this.held += `\x1b[2m${text}\x1b[0m\n`;
   }
 
   clear(): void {
+    this.held = "";
     this.terminal.reset();
     this.terminal.write("\x1b[?25l");
   }
 
-  /** It draws later than it is told to; what waits for that has a bound of one page of the log. */
   drained(): Promise<void> {
-    return new Promise((done) => this.terminal.write("", done));
+    return new Promise((done) => this.write(done));
+  }
+
+  private write(done?: () => void): void {
+    this.terminal.write(this.held, done);
+    this.held = "";
   }
 }
 

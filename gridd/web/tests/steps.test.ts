@@ -134,6 +134,11 @@ test("rows: headings, lines of what is open, wrapped ones as high as they are", 
 test("lines that come are added, the one that was open is looked at again, corrections stay", () => {
   const { layout, run, steps } = laid(10);
   assert.equal(layout.measured(3, 4 * ROW), ROW, "wrapped worse than reckoned");
+  const same = steps();
+  layout.update(same, 10);
+  layout.measured(4, 7 * ROW);
+  layout.update(same, 10);
+  assert.equal(layout.heights.get(4), 7 * ROW, "drawn again, nothing new: it would be measured for ever");
   run.add(["three, and much longer", 0]);
   layout.update(steps(), 10);
   run.add([" than ten\n", 0]);

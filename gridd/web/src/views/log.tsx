@@ -29,10 +29,7 @@ export function Log({ run }: { run: Run | undefined }) {
   if (run) finder.update(wanted.value, run.build.text, run.log.text);
   const hits = finder.hits;
 
-  useEffect(() => {
-    isTerminal.value = false;
-    wish.value = undefined;
-  }, [run]);
+  useEffect(() => void (wish.value = undefined), [run]);
   const choose = (at: number) => {
     if (!hits.length) return;
     chosen.value = (at + hits.length) % hits.length;

@@ -95,8 +95,8 @@ export function LogList({ run, steps, pattern, current, wish, nothing }: Props) 
     }
     if (columns !== Infinity) correct();
     if (follows.value && it.scrollHeight - it.scrollTop - it.clientHeight > 1) scrollTo(it.scrollHeight);
-    const row = heights.at(it.scrollTop);
-    anchor.current = { columns, row, into: it.scrollTop - heights.offset(row) };
+    const row = heights.at(top.value); // asking the element would have it laid out once more
+    anchor.current = { columns, row, into: top.value - heights.offset(row) };
   });
 
   /** Rows that are drawn tell how high they are; what is in sight keeps its place. */

@@ -18,7 +18,7 @@ interface ToolsProps {
 export function LogTools({ run, steps, isTerminal, children }: ToolsProps) {
   const isList = !isTerminal.value;
   return (
-    <div class="tools" role="toolbar" aria-label="The log">
+    <div class="tools" role="group" aria-label="The log">
       {isList && children}
       <span class="gap" />
       {isList && (
