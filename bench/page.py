@@ -104,7 +104,7 @@ async def about_the_log(page: Page, numbers: Numbers, url: str, job: str) -> Non
     def open_late(text: str) -> Callable[[], Awaitable[Any]]:
         async def opening() -> None:
             await page.goto(f"{url}/j/{job}", wait_until="commit")
-            await page.locator(".seen .line").filter(has_text=text).first.wait_for()
+            await page.locator(".line").filter(has_text=text).first.wait_for()
 
         return opening
 

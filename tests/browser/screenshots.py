@@ -60,6 +60,7 @@ def take(browser: Browser, url: str, folder: Path) -> None:
     show("tiny", link, viewport={"width": 480, "height": 100})
     failing = f"{url}/#?job={encoded({'command': 'python3 -c raise'})}&queue=local"
     show("failed", failing, lambda page: run(page, "Exit code 1"))
+    show("terminal", link, lambda page: page.get_by_role("button", name="Terminal").click())
     waiting = f"{url}/#?job={encoded({'image': 'python:3.12-slim'})}&queue=nobody"
     show("no-worker", waiting, lambda page: run(page, "Waiting"))
 

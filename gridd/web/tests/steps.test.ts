@@ -204,6 +204,8 @@ test("the first error: of the step that failed, not a warning", () => {
   assert.deepEqual(firstError(told(failed, new LogText(), run)), { log: "run", number: 3, text: "ValueError: x" });
   assert.equal(firstError(told(failed, new LogText(), textOf(["fine\n", 0], ["boom\n", 0, "", true])))?.text, "boom");
   assert.equal(firstError(told(failed, new LogText(), textOf(["a\n", 0], ["Error: b\n", 0])))?.number, 1);
+  const traceback = ["Traceback (most recent call last):\n", '  File "x", line 1\n', "KeyError: 'b'\n"].map((line): [string, number, string, boolean] => [line, 0, "", true]);
+  assert.deepEqual(firstError(told(failed, new LogText(), textOf(...traceback))), { log: "run", number: 0, text: "KeyError: 'b'" });
   assert.equal(firstError(told(failed, new LogText(), textOf(["a\n", 0]))), undefined);
   assert.equal(firstError(told(ended("Success", { StatusCode: 0 }), new LogText(), run)), undefined);
   assert.equal(firstError(told(ended("Error"), textOf(...PREPARED, ["cannot build\n", 9, "docker build", true])))?.number, 4);

@@ -135,7 +135,7 @@ export function LogList({ run, steps, pattern, current, wish, nothing }: Props) 
         class={wraps.value ? "log wraps" : "log"} ref={box} onScroll={scrolled} onWheel={(event) => event.deltaY < 0 && (follows.value = false)}
         tabIndex={0} role="log" aria-label="Log" aria-live="off"
       >
-        <span class="probe line" aria-hidden="true">{"0".repeat(100)}</span>
+        <span class="probe" aria-hidden="true">{"0".repeat(100)}</span>
         {isStuck && <div class="stuck"><Heading step={stuck.step} isOpen={true} toggle={() => toggle(stuck.step)} isCopy={layout.heading(stuck.step) >= first} /></div>}
         {layout.count === 0 && <p class="quiet">{nothing}</p>}
         <div class="all" style={{ height: `${heights.total}px` }}>
