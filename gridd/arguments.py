@@ -15,13 +15,23 @@ from gridd_protocol.version import __version__
 HANDED_OVER = ("run", "doctor")
 """What ``gridd worker`` leaves to ``gridd-worker``."""
 
+_FIRST_STEPS = """\
+first steps:
+  gridd up                                     # a grid on this machine, until Ctrl-C
+  gridd run --image alpine:3.20 -- echo hello  # in another terminal; without Docker: no --image
+  gridd status                                 # who works there, and on what
+
+A grid elsewhere: export GRIDD_API=https://grid.example.org GRIDD_QUEUE=NAME
+`gridd COMMAND --help` tells more about each, with examples; `gridd docs` is a short manual."""
+
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gridd",
         description="A public compute grid: queues of container jobs.",
-        epilog="`gridd COMMAND --help` tells more about each.",
+        epilog=_FIRST_STEPS,
         allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"gridd {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

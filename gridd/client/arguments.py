@@ -8,19 +8,27 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-_EXIT_CODES = """\
-exit codes: the container's own; 1 the job failed (image, inputs or outputs); 2 wrong usage;
-3 cancelled or replaced; 4 nobody worked on the queue when --timeout was over; 124 timed out;
-125 the grid refused or can't be reached; 130 Ctrl-C (the job goes on). A program may exit with
-these too: --json tells them apart."""
+from gridd.client.errors import MEANINGS
+from gridd.guide import examples
+
+_EXIT_CODES = "\n".join(
+    (
+        "exit codes: the program's own, or",
+        *(f"  {code:<5}{words.replace('`', '')}" for code, words in MEANINGS.items()),
+        "A program may exit with these too: --json tells them apart.",
+    )
+)
 
 TARGET = """\
 The grid is --api, GRIDD_API or CQ_API (default http://127.0.0.1:8000); the queue is --queue,
 GRIDD_QUEUE or CQ_QUEUE (default: local, for a grid on this machine)."""
 
 
-def command(commands: Any, name: str, help: str, **more: Any) -> argparse.ArgumentParser:
-    """A parser for ``name``; ``help`` is also its description."""
+def command(
+    commands: Any, name: str, help: str, epilog: str = "", **more: Any
+) -> argparse.ArgumentParser:
+    """A parser for ``name``; ``help`` is also its description. Its examples come before
+    ``epilog``."""
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
         help=help,
@@ -29,6 +37,7 @@ def command(commands: Any, name: str, help: str, **more: Any) -> argparse.Argume
         formatter_class=argparse.RawDescriptionHelpFormatter,
         **more,
     )
+    parser.epilog = f"{examples.help_text(parser.prog)}\n\n{epilog}"
     parser.set_defaults(function=name.replace("-", "_"))
     return parser
 
@@ -43,6 +52,11 @@ def add_commands(commands: Any) -> None:
     _add_old_names(commands)
     doctor = command(commands, "doctor", "look for what a client or a server would miss here")
     _add_target(doctor)
+    docs = command(commands, "docs", "print how to use a grid, for people and their programs")
+    about = "the whole (llms, the default), or the short one (skill)"
+    docs.add_argument("text", choices=("llms", "skill"), nargs="?", default="llms", help=about)
+    docs.add_argument("--api", metavar="URL", help="the grid that it speaks of [GRIDD_API]")
+    docs.add_argument("--queue", metavar="NAME", help="the queue [GRIDD_QUEUE]")
 
 
 def add_worker_status(actions: Any) -> None:

@@ -15,6 +15,7 @@ from gridd.client.asking import (
 from gridd.client.changing import cancel, copy, delete
 from gridd.client.doctor import doctor
 from gridd.client.following import logs, wait
+from gridd.client.manual import docs
 from gridd.client.old_names import job_add, job_await
 from gridd.client.reporting import outputs
 from gridd.client.story import story
@@ -25,6 +26,7 @@ __all__ = [
     "copy",
     "definition",
     "delete",
+    "docs",
     "doctor",
     "job_add",
     "job_await",

@@ -5,20 +5,33 @@ asking again. Both messages are one sentence for people, with what to do.
 """
 
 from enum import IntEnum
+from typing import Final
 
 
 class Exit(IntEnum):
     """Exit codes of the command line; ``gridd run`` otherwise has the container's own code."""
 
     OK = 0
-    FAILED = 1  # the job ended with Error: its image, inputs, start or outputs failed
+    FAILED = 1
     USAGE = 2
-    CANCELLED = 3  # cancelled, replaced or deleted
-    NO_WORKER = 4  # ``--timeout`` was over, and nobody worked on the queue
-    TIMED_OUT = 124  # the job ran for longer than it may, or ``--timeout`` was over
-    TROUBLE = 125  # the grid refused, or can't be reached
+    CANCELLED = 3
+    NO_WORKER = 4
+    TIMED_OUT = 124
+    TROUBLE = 125
     INTERRUPTED = 130
     PIPE_CLOSED = 141
+
+
+MEANINGS: Final = {
+    Exit.FAILED: "the job failed: its image, inputs, start or outputs",
+    Exit.USAGE: "wrong usage; nothing was sent",
+    Exit.CANCELLED: "cancelled, replaced or deleted",
+    Exit.NO_WORKER: "`--timeout` was over and nobody worked on the queue",
+    Exit.TIMED_OUT: "the job ran longer than it may, or `--timeout` was over",
+    Exit.TROUBLE: "the grid refused or can't be reached, or an output could not be saved",
+    Exit.INTERRUPTED: "Ctrl-C; the job goes on unless `--cancel-on-interrupt`",
+}
+"""What ``run``, ``wait`` and ``rerun`` mean by them, for help and documents."""
 
 
 class UsageError(Exception):

@@ -20,6 +20,7 @@ from gridd.edge.page import Page
 from gridd.edge.responses import refusal
 from gridd.edge.routes_documents import DocumentRoutes
 from gridd.edge.routes_files import FileRoutes
+from gridd.edge.routes_guide import GuideRoutes
 from gridd.edge.routes_job_files import JobFileRoutes
 from gridd.edge.routes_jobs import JobRoutes
 from gridd.edge.routes_metrics import MetricsRoutes
@@ -74,6 +75,7 @@ def build_app(
     events = EventRoutes(grid, pace or Pace(), meters.sockets)
     documents = DocumentRoutes(grid, page)
     app.add_routes(_page_routes(page))
+    app.add_routes(GuideRoutes(config).routes())
     app.add_routes(_file_routes(FileRoutes(blobs, config.public_url)))
     bounded = Connections(config.connections_per_address).bounded
     app.add_routes(_queue_routes(JobRoutes(grid), documents, bounded(events.stream)))

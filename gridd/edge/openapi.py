@@ -20,6 +20,7 @@ Schema = dict[str, Any]
 _JSON: Final = "application/json"
 _TEXT: Final = "text/plain"
 _HTML: Final = "text/html"
+_MARKDOWN: Final = "text/markdown"
 _ANY_BYTES: Final = "*/*"
 
 # What most routes have in common: a name that does not fit, and a journal that can't be used.
@@ -67,6 +68,16 @@ _FILE_ANSWERS: Final[dict[int, dict[str, Schema]]] = {206: _FILE, 302: {}, 304: 
 _GONE = {410: _json(shapes.ref("Gone"))}
 
 
+def _guide() -> list[Operation]:
+    markdown = {_MARKDOWN: shapes.TEXT}
+    about = "Submitting, following and sharing jobs in five steps, as a skill"
+    return [
+        _get("/llms.txt", "How to use this grid, for programs that read", _WORDS),
+        _get("/skill.md", about, markdown),
+        _get("/docs/skill/compute-queues/SKILL.md", about, markdown),
+    ]
+
+
 def _metaframes() -> list[Operation]:
     about, content = "For pages that embed the page", _json({"type": "object"})
     return [
@@ -82,7 +93,8 @@ def _plain() -> list[Operation]:
         _get("/", "The page", _PAGE),
         Operation("get", "/docs", "The way to /docs/", {301: {}}),
         _get("/docs/", "How to use this grid, for people", _PAGE),
-        _get("/openapi.json", "This description", _json({"type": "object"})),
+        *_guide(),
+        _get("/openapi.json", "All addresses, for machines", _json({"type": "object"})),
         *_metaframes(),
         _get("/healthz", health, _WORDS, more={503: _WORDS}),
         _get(

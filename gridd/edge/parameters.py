@@ -77,6 +77,12 @@ def origin(request: web.Request, public_url: str | None) -> str:
     return public_url or f"{request.scheme}://{request.host}"
 
 
+def default_queue(open_to_all: bool) -> str:
+    """What is meant where no queue is named. A closed grid is somebody's own machine, whose one
+    worker serves the queue ``local``."""
+    return "public1" if open_to_all else "local"
+
+
 def query_text(request: web.Request, name: str, default: str) -> str:
     """Empty counts as absent. The request line's own bound (8 KiB) bounds it."""
     value = request.query.get(name) or default

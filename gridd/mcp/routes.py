@@ -38,8 +38,7 @@ class McpRoutes:
         self._grid = grid
         self._blobs = blobs
         self._public_url = config.public_url
-        # A closed grid is somebody's own machine, whose one worker serves the queue "local".
-        self._default_queue = "public1" if config.open_to_all else "local"
+        self._default_queue = parameters.default_queue(config.open_to_all)
         self.installed = importlib.util.find_spec("mcp") is not None
         self._door: asyncio.Task[_Door] | None = None
         self._stopping = asyncio.Event()
