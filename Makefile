@@ -12,7 +12,7 @@ PAGE := $(WEB)/dist/index.html
 PAGE_SOURCES := $(wildcard $(addprefix $(WEB)/,index.html *.ts package.json tsconfig.json src/* src/*/*))
 
 .DEFAULT_GOAL := help
-.PHONY: help install page demo run fmt lint types test sim bench dist lock clean check
+.PHONY: help install page demo run fmt lint types test sim bench pictures dist lock clean check
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ sim: install ## Run simulated worlds: SEED=7 for one, WORLDS=100 for as many
 
 bench: install ## Measure jobs per second and the time from submit to result
 	$(BIN)/python bench/run.py
+
+pictures: install ## Take the three pictures of the README anew (needs chromium)
+	$(BIN)/python -m tests.browser.pictures docs/pictures
 
 dist: install ## Build the wheel and the source archive into dist/
 	rm -rf dist

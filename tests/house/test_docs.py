@@ -73,5 +73,18 @@ def test_links_between_documents_lead_somewhere(document: Path) -> None:
             assert (document.parent / link).exists(), f"{document.name} links to {link}"
 
 
+def test_pictures_are_small_and_shown() -> None:
+    pictures = list((ROOT / "docs" / "pictures").iterdir())
+    assert len(pictures) == 3
+    shown = re.findall(
+        r"!\[[^\]]{20,}\]\((\S+)\)", (ROOT / "README.md").read_text(encoding="utf-8")
+    )
+    assert sorted(shown) == sorted(str(path.relative_to(ROOT)) for path in pictures)
+    for path in pictures:
+        data = path.read_bytes()
+        assert data.startswith(b"\x89PNG")
+        assert len(data) <= 120_000, "make pictures"
+
+
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 160
