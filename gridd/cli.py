@@ -6,6 +6,7 @@ Heavy modules are imported by the command that needs them, so that ``--help`` is
 import argparse
 import asyncio
 import os
+import shlex
 import subprocess
 import sys
 import traceback
@@ -64,8 +65,14 @@ def _say(text: str) -> None:
 def _dispatch(given: list[str]) -> int:
     if given[:1] == ["worker"] and given[1:2] and given[1] in HANDED_OVER:
         return _worker(given[1:])
+    if not given:
+        build_parser().print_help(sys.stderr)
+        return Exit.USAGE
     given, words = _without_words(given)
-    args = build_parser().parse_args(given)
+    parser = build_parser()
+    args, unknown = parser.parse_known_args(given)
+    if unknown:
+        _refuse(parser, args, unknown)
     args.words = words
     if words and not getattr(args, "takes_words", False):
         raise UsageError(f"`gridd {args.command}` takes no words after `--`")
@@ -80,6 +87,19 @@ def _dispatch(given: list[str]) -> int:
     if args.command == "help":
         build_parser().parse_args([*([args.about] if args.about else []), "--help"])
     return _client(args)
+
+
+def _refuse(
+    parser: argparse.ArgumentParser, args: argparse.Namespace, unknown: Sequence[str]
+) -> None:
+    if getattr(args, "takes_words", False) and not unknown[0].startswith("-"):
+        raise UsageError(
+            f"{shlex.join(unknown)}: what the job runs stands after `--`, as in "
+            f"`gridd {args.command} --image alpine:3.20 -- echo hello`"
+        )
+    parser.error(
+        f"unrecognized arguments: {shlex.join(unknown)}; see `gridd {args.command} --help`"
+    )
 
 
 def _worker(given: list[str]) -> int:

@@ -56,7 +56,9 @@ def read_submission(body: bytes | msgspec.Raw) -> tuple[Checked, Submit]:
     definition = _present(submission.definition)
     if not definition:
         raise ProtocolError(
-            ErrorCode.BAD_REQUEST, "a submission needs a definition", field="definition"
+            ErrorCode.BAD_REQUEST,
+            'a submission needs a definition: {"definition": {"image": …, "command": …}}',
+            field="definition",
         )
     found = checked(definition)
     if submission.id and submission.id != found.id:  # "" is none, as upstream reads it

@@ -112,6 +112,12 @@ class GridClient:
             not_a_grid("result.json")
         return data
 
+    async def why_it_waits(self, job: str) -> str | None:
+        """A sentence; ``None`` where the grid has none (upstream's server is not asked such)."""
+        data = await self._data("GET", self.job_path(job, "/explain"))
+        summary = data.get("summary") if isinstance(data, dict) else None
+        return summary if isinstance(summary, str) and summary else None
+
     async def logs(self, job: str, kind: str, since: int = 0) -> LogPage:
         """Lines from ``since`` on; ``kind`` is ``build`` or ``run``."""
         path = self.job_path(job, f"/{kind}-logs.json?since={since}")

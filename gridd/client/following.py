@@ -2,7 +2,7 @@
 
 import argparse
 import asyncio
-from contextlib import aclosing
+import contextlib
 from typing import Any
 
 from gridd.client.api import GridClient
@@ -16,6 +16,7 @@ from gridd.client.workers import connected_workers, state_of
 from gridd_protocol.units import parse_duration_setting
 
 _HINT_SECONDS = 10.0  # a job that waits for longer makes one wonder
+_HINT_ASK_SECONDS = 5.0
 _CANCEL_SECONDS = 10.0  # after Ctrl-C nobody wants to wait for long
 
 
@@ -65,14 +66,12 @@ async def followed(
 ) -> tuple[str, int]:
     """Why it ended, and how many run lines it had. ``lines_alone``: the lines are what was asked
     for; nothing is told of states."""
-    run_lines, loop = 0, asyncio.get_running_loop()
-    hint = loop.call_later(
-        _HINT_SECONDS, console.remark, "still waiting; `gridd status` shows the queue's workers"
-    )
+    run_lines = 0
+    hint = asyncio.ensure_future(_wonder(grid, job, console))
     if lines_alone:
         hint.cancel()
     try:
-        async with aclosing(grid.follow(job, since=since)) as events:
+        async with contextlib.aclosing(grid.follow(job, since=since)) as events:
             async for event in events:
                 match event:
                     case StateChanged(state):
@@ -95,6 +94,17 @@ async def followed(
         raise GridError("the grid did not say how the job ended; see `gridd result`", 200)
     finally:
         hint.cancel()
+        await asyncio.wait({hint})
+
+
+async def _wonder(grid: GridClient, job: str, console: Console) -> None:
+    """Once, to whom a job waits for long: why."""
+    await asyncio.sleep(_HINT_SECONDS)
+    why = None
+    with contextlib.suppress(GridError, TimeoutError):
+        async with asyncio.timeout(_HINT_ASK_SECONDS):
+            why = await grid.why_it_waits(job)
+    console.remark(f"still waiting. {clean(why or 'Nobody says why')} (workers: `gridd status`)")
 
 
 async def _left(

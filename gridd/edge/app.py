@@ -30,7 +30,7 @@ from gridd.grid import Grid
 from gridd.journal.base import JournalError
 from gridd.mcp.routes import McpRoutes
 from gridd.metrics.meters import Meters
-from gridd_protocol.errors import ErrorCode, ProtocolError
+from gridd_protocol.errors import ErrorCode, ProtocolError, shown
 from gridd_protocol.limits import SUBMIT_BODY_BYTES_MAX
 
 log = logging.getLogger("gridd.edge")
@@ -241,9 +241,16 @@ def _told_of(request: web.Request, error: Exception) -> ProtocolError:
 
 def _refused_by_router(error: web.HTTPException) -> tuple[ProtocolError, web.StreamResponse]:
     code = _CODES.get(error.status, ErrorCode.BAD_REQUEST)
-    told = ProtocolError(code, "no such address" if error.status == 404 else error.reason)
-    response = refusal(told)
+    allowed = ""
+    sentence = error.reason
     if isinstance(error, web.HTTPMethodNotAllowed):
-        response.headers["Allow"] = ",".join(sorted(error.allowed_methods))
+        allowed = ",".join(sorted(error.allowed_methods))
+        sentence = f"{shown(error.method)} is not answered here; {allowed} is"
+    elif error.status == 404:
+        sentence = "no such address; /llms.txt lists all"
+    told = ProtocolError(code, sentence)
+    response = refusal(told)
+    if allowed:
+        response.headers["Allow"] = allowed
     response.set_status(error.status)
     return told, response

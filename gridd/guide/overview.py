@@ -26,6 +26,11 @@ def template() -> str:
         "references": tables.REFERENCES,
         "tools": rows(f"`{name}`: {_sentence(tool.description)}" for name, tool in TOOLS.items()),
         "commands": _commands(),
+        "ends": rows(
+            f"`{reason}`: {meaning}. {step[0].upper()}{step[1:]}"
+            for reason, (meaning, step) in tables.ENDS.items()
+        ),
+        "refusals": rows(f"`{code}`: {step}" for code, step in tables.REFUSALS.items()),
         "addresses": rows(_addresses(operations())),
         "parameters": rows(
             f"`{name}` ({about['type']}): {about['description']}"

@@ -4,12 +4,14 @@ The schemas that callers are shown are made of these types, and what callers sen
 against them. An empty ``queue`` means the default queue of the grid at hand.
 """
 
+import re
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
 
 from gridd.mcp.face import ToolError
+from gridd_protocol.errors import shown
 
 T = TypeVar("T", bound="Arguments")
 
@@ -45,9 +47,14 @@ class SubmitJob(Arguments, frozen=True, forbid_unknown_fields=True):
     build_context: Annotated[
         str | None, Meta(description="Folder of the repository to build in")
     ] = None
-    command: Annotated[str, Meta(description="Command to run in the container")] = (
-        "echo 'Hello World'"
-    )
+    command: Annotated[
+        str,
+        Meta(
+            description="Command to run in the container, split into words but run without a "
+            "shell: sh -c '...' for pipes and redirections. It finds its inputs in /inputs and "
+            "leaves its outputs in /outputs"
+        ),
+    ] = "echo 'Hello World'"
     inputs: Annotated[
         dict[str, str | Reference],
         Meta(
@@ -120,7 +127,23 @@ def read(given: dict[str, Any], kind: type[T]) -> T:
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at `$")
         name = where.strip("`").strip(".")
-        raise ToolError(f"{name}: {what[0].lower()}{what[1:]}" if name else what) from None
+        if not name:
+            raise ToolError(_about_names(what, kind)) from None
+        raise ToolError(f"{name}: {what[0].lower()}{what[1:]}") from None
+
+
+_NAMED = re.compile(r"Object (contains unknown|missing required) field `(.*)`")
+
+
+def _about_names(what: str, kind: type[msgspec.Struct]) -> str:
+    """A name that is missing, or one too many, with those that there are."""
+    named = _NAMED.fullmatch(what)
+    if named is None:
+        return what
+    if named[1].startswith("missing"):
+        return f"{named[2]}: it is needed"
+    known = ", ".join(field.encode_name for field in msgspec.structs.fields(kind))
+    return f"{shown(named[2])}: there is no such argument; there are {known}"
 
 
 def schema(kind: type[Arguments], default_queue: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gridd import cli
-from gridd.client import deletion
+from gridd.client import deletion, following
 from tests.system.support.up import grid_up
 
 Run = Callable[..., tuple[int, str, str]]
@@ -74,6 +74,15 @@ def test_list(gridd: Run, waiting: str) -> None:
     assert age.endswith("s")
     assert document(gridd, "list", "--json", *where)[waiting]["state"] == "Queued"
     assert gridd("list", "--queue", "another") == (0, "", "no jobs\n")
+
+
+def test_waiting_for_long_is_told_with_its_reason(
+    gridd: Run, waiting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "_HINT_SECONDS", 0.0)
+    code, _, err = gridd("wait", "--queue", NOBODYS, "--timeout", "1s", waiting)
+    assert code == 4
+    assert "still waiting. No worker is connected to this queue." in err
 
 
 def test_worker_status(gridd: Run) -> None:

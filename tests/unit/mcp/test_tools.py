@@ -132,7 +132,10 @@ async def test_an_image_can_be_built(
         ({"image": 5}, "image: expected `str | null`, got `int`"),
         ({"image": "a", "inputs": {"x": 1}}, "inputs"),
         ({"image": "a", "inputs": {"x": {"type": "zip", "value": ""}}}, "Invalid enum value 'zip'"),
-        ({"image": "a", "commando": "b"}, "unknown field `commando`"),
+        (
+            {"image": "a", "commando": "b"},
+            "'commando': there is no such argument; there are queue, image,",
+        ),
     ],
 )
 async def test_what_is_wrong_is_named(face: FakeFace, given: dict[str, Any], sentence: str) -> None:
@@ -230,7 +233,7 @@ async def test_a_long_result_is_cut(face: FakeFace) -> None:
 async def test_a_job_id_is_checked(face: FakeFace, tool: str) -> None:
     with pytest.raises(ProtocolError, match="jobId"):
         await call(face, tool, jobId="abc")
-    with pytest.raises(ToolError, match="missing required field `jobId`"):
+    with pytest.raises(ToolError, match="jobId: it is needed"):
         await call(face, tool)
 
 
