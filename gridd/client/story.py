@@ -43,7 +43,10 @@ async def story(args: argparse.Namespace, console: Console) -> int:
     target = resolve(args.api, args.queue, os.environ)
     async with GridClient(target.api, target.queue) as grid:
         path = grid.job_path(args.job, "/history.json")
-        answer = await grid.transport.call("GET", path)
+        answer = await grid.transport.call("GET", path, missing_is_answer=True)
+        if answer is None:
+            await grid.definition(args.job)  # says of a job that it is not known, and what to check
+            not_a_grid("history.json")
     document = answer.get("data") if isinstance(answer, dict) else None
     if console.machine:
         console.json(document)

@@ -81,7 +81,7 @@ GROUPS: Final[dict[str, _Commands]] = {
         ),
         "gridd story": (Example("gridd story $JOB", "what happened to it, and when"),),
         "gridd status": (Example("gridd status", "jobs by state, and the workers"),),
-        "gridd list": (Example("gridd list", "every job"),),
+        "gridd list": (Example("gridd list", "jobs that wait or run, and those that just ended"),),
         "gridd url": (
             Example("gridd url $JOB", "the address of its page, to share"),
             Example(

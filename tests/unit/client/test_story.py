@@ -75,6 +75,6 @@ async def test_it_is_had_from_a_grid(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert await story(args, Console(machine=True, out=out)) == 0
         assert json.loads(out.getvalue())["events"][0]["event"] == "submitted"
         args.job = "0" * 64
-        with pytest.raises(GridError, match="Job not found") as caught:
+        with pytest.raises(GridError, match="is not known on queue q; check the id") as caught:
             await story(args, Console(out=out))
         assert caught.value.status == 404
