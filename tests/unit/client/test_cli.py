@@ -46,6 +46,20 @@ def test_wrong_usage_is_2_and_says_so(line, capsys):
     assert "Traceback" not in found.err
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ((), "first steps:"),
+        (("run", "--image", "a", "echo", "hi"), "echo hi: what the job runs stands after `--`"),
+        (("run", "--imag", "x"), "see `gridd run --help`"),
+        (("logs", "a", "b"), "unrecognized arguments: b; see `gridd logs --help`"),
+    ],
+)
+def test_what_to_do_instead_is_said(line, words, capsys):
+    assert cli.main(line) == 2
+    assert words in capsys.readouterr().err
+
+
 def test_up_tells_all_complaints(capsys):
     assert cli.main(("up", "--port", "x", "--cpus", "none", "--runtime", "lxc")) == 2
     assert [line.split(":")[1] for line in capsys.readouterr().err.splitlines()] == [
