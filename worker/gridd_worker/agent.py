@@ -357,6 +357,7 @@ def make_runtime(config: Config, worker: str, *, owner: bool = True) -> Runtime:
                 # The engine's builder can't be given a runtime: strangers' code would run in
                 # another one than the owner asks for.
                 builds=not config.no_builds and config.docker_runtime is None,
+                builder=config.builder,
                 registry_auth=config.registry_auth,
                 git_credentials=config.git_credentials,
                 private_addresses=config.private_addresses == "allow",

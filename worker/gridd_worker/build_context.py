@@ -27,11 +27,13 @@ _IGNORE: Final = ".dockerignore"
 @dataclass(frozen=True, slots=True)
 class Context:
     """``root``: the folder that ``COPY`` copies from. ``dockerfile``: its text; ``name``: what it
-    is called in the tar."""
+    is called in the tar. ``ignore``: the text of ``NAME.dockerignore`` beside it, which counts in
+    the place of the folder's own; None where there is none."""
 
     root: Path
     dockerfile: str
     name: str
+    ignore: str | None = None
 
 
 def arrange(build: Build, tree: Path, directory: str | None = None) -> Context:
@@ -51,23 +53,34 @@ def arrange(build: Build, tree: Path, directory: str | None = None) -> Context:
     else:
         places = [base / filename, root / filename] if filename else [root / "Dockerfile"]
         file, text = _found(base, places, filename or "Dockerfile")
+    ignore = _ignore_text(file.with_name(file.name + _IGNORE))
     if file.is_relative_to(root):
-        return Context(root, text, file.relative_to(root).as_posix())
+        return Context(root, text, file.relative_to(root).as_posix(), ignore)
     digest = hashlib.sha256(_bytes(text)).hexdigest()
-    return Context(root, text, f".dockerfile-{digest[:16]}")
+    return Context(root, text, f".dockerfile-{digest[:16]}", ignore)
 
 
-def write_tar(context: Context, target: Path, stopped: Callable[[], bool]) -> None:
+def write_tar(
+    context: Context, target: Path, stopped: Callable[[], bool], *, buildkit: bool = False
+) -> None:
     """The tar for the engine, without what ``.dockerignore`` leaves out. Raises ``ImageError``,
-    ``OSError``; ends early, with less in it, once ``stopped``."""
-    text = _ignore_text(context.root)
+    ``OSError``; ends early, with less in it, once ``stopped``.
+
+    ``buildkit`` reads no ``.dockerignore`` in a tar; there the Dockerfile itself can be copied,
+    also where it is left out."""
+    text = context.ignore
+    if text is None:
+        text = _ignore_text(context.root / _IGNORE) or ""
+    ours = (context.name,) if buildkit else (context.name, _IGNORE)
     with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as tar:
         for name, path in _files(context.root, text):
             if stopped():
                 return
-            if name not in (context.name, _IGNORE):
+            if name not in ours:
                 tar.add(path, name, recursive=False, filter=_plain_owner)
         _add(tar, context.name, context.dockerfile)
+        if buildkit:
+            return
         ignore = text
         if not (context.root / context.name).exists():  # it is ours, and not to be copied
             ignore = f"{text}\n{context.name}\n"
@@ -105,14 +118,13 @@ def _add(tar: tarfile.TarFile, name: str, text: str) -> None:
     tar.addfile(entry, io.BytesIO(data))
 
 
-def _ignore_text(root: Path) -> str:
-    path = root / _IGNORE
+def _ignore_text(path: Path) -> str | None:
     try:
         if not stat.S_ISREG(path.lstat().st_mode):
-            return ""
+            return None
     except FileNotFoundError:
-        return ""
-    return _read(path, _IGNORE, TEXT_BYTES_MAX)
+        return None
+    return _read(path, path.name, TEXT_BYTES_MAX)
 
 
 def _write(base: Path, name: str, text: str) -> None:

@@ -23,6 +23,7 @@ RuntimeName = Literal["docker", "process", "null"]
 LogFormat = Literal["text", "json"]
 PrivateAddresses = Literal["refuse", "allow"]
 JobNetwork = Literal["lan", "public", "none"]
+BuilderName = Literal["classic", "buildkit", "auto"]
 
 NULL_CPUS = 256.0  # the null runtime uses nothing, so it need not be held back by the machine
 MIN_FREE_DISK_BYTES = 256 << 20  # chosen: logs, notes and small outputs of what runs still fit
@@ -64,6 +65,7 @@ class Config:
     pull_timeout_ms: int = 30 * 60_000
     build_timeout_ms: int = 60 * 60_000
     no_builds: bool = False
+    builder: BuilderName = "classic"
     registry_auth: Path | None = None
     git_credentials: Path | None = None
     private_addresses: PrivateAddresses = "refuse"  # of inputs and of builds' sources
@@ -209,6 +211,12 @@ SETTINGS: tuple[Setting, ...] = (
         "refuse jobs whose image has to be built",
     ),
     Setting(
+        *("builder", "builder", read.one_of("classic", "buildkit", "auto"), "NAME"),
+        "which of the engine's builders makes images: classic, buildkit, or auto, which takes "
+        "BuildKit for what only it can build. Its steps have no limit of memory and cpus and are "
+        "on the engine's own network (default: classic; auto with --mode local)",
+    ),
+    Setting(
         *("registry_auth", "registry-auth", read.readable, "FILE"),
         "logins for private registries, in the form of Docker's config.json; every job of the "
         "queues can then use those images (default: none)",
@@ -293,7 +301,10 @@ def load(
 
 
 def _unfit(values: Mapping[str, Any]) -> list[str]:
-    """What is asked of a runtime that can't do it is refused, not ignored."""
+    """What is asked of a runtime or a builder that can't do it is refused, not ignored."""
+    if values.get("job_network") == "public" and values.get("builder", "classic") != "classic":
+        return [f"--builder {values['builder']}: BuildKit's steps can reach private addresses,"
+                " which --job-network public does not allow"]  # fmt: skip
     runtime = values.get("runtime", "docker")
     asked = [option for option in ("docker_runtime", "user") if values.get(option)]
     if runtime == "docker" or not asked:
@@ -375,6 +386,7 @@ def _defaults(values: Mapping[str, Any], environment: Mapping[str, str]) -> dict
         "memory": 0 if null else machine_memory(),
         # Who submits to a local grid is on its machine, and reaches all that anyway.
         "private_addresses": "allow" if local else "refuse",
+        "builder": "auto" if local and values.get("job_network") != "public" else "classic",
     }
 
 

@@ -1,5 +1,9 @@
-"""Builds an image from a definition's ``build`` (WIRE 6.8): its source, its base images, the
-engine's own builder.
+"""Builds an image from a definition's ``build`` (WIRE 6.8): its source, its base images, one of
+the engine's own builders.
+
+The classic builder holds its steps to the limits of jobs. BuildKit, by the engine's plain API,
+does not: no limit of memory and cpus, and either no network or the engine's own bridge. So it is
+used only where the worker's owner says so.
 
 An image is named after what it is built from: the block as written, a branch by its commit, an
 archive by its bytes. So an equal build is found and not made again, and a branch that moved, or an
@@ -24,11 +28,22 @@ from aiodocker import Docker
 from gridd_protocol.canonical import canonical_json
 from gridd_protocol.definitions import Build
 from gridd_worker.build_context import Context, arrange, write_tar
+from gridd_worker.build_failure import ClassicPlace, placed, vertex_line
 from gridd_worker.build_fetch import Sources, in_thread
 from gridd_worker.build_source import Git, has_credentials, read_source
+from gridd_worker.buildkit_trace import TraceReader
+from gridd_worker.config import BuilderName
 from gridd_worker.credentials import RegistryLogins
-from gridd_worker.docker_progress import Tell, run_request, say
+from gridd_worker.docker_buildkit import buildkit_parameters, shown_trace
+from gridd_worker.docker_progress import Tell, Translate, Watch, run_request, say
 from gridd_worker.dockerfile import Base, bases, check_fetches
+from gridd_worker.dockerfile_buildkit import (
+    automatic_arguments,
+    check_buildkit,
+    check_classic,
+    declared,
+    needs,
+)
 from gridd_worker.files import remove_tree
 from gridd_worker.image_error import ImageError
 from gridd_worker.image_store import BUILT, LABEL_BUILDER
@@ -48,6 +63,15 @@ class BuildRoom:
     cpus: float = 1.0
     memory_bytes: int = 0  # 0: no limit
     network: str = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """``native``: its ``os/arch``. ``recent``: version 23 or later, whose BuildKit knows
+    here-documents and ``COPY --link`` by itself."""
+
+    native: str = "linux/amd64"
+    recent: bool = False
 
 
 @dataclass(slots=True)
@@ -70,16 +94,27 @@ class Steps:
 
 
 class Builder:
-    """``scratch`` is emptied by the caller at the start. ``worker`` marks what is built."""
+    """``scratch`` is emptied by the caller at the start. ``worker`` marks what is built. ``auto``
+    takes BuildKit for what the classic builder can't."""
 
     def __init__(
-        self, docker: Docker, sources: Sources, scratch: Path | None, *, worker: str, build_s: float
+        self,
+        docker: Docker,
+        sources: Sources,
+        scratch: Path | None,
+        *,
+        worker: str,
+        build_s: float,
+        builder: BuilderName = "classic",
+        engine: Engine | None = None,
     ) -> None:
         self._docker = docker
         self._sources = sources
         self._scratch = scratch
         self._worker = worker
         self._build_s = build_s
+        self._kind = builder
+        self._engine = engine or Engine()
 
     async def build(
         self,
@@ -135,16 +170,40 @@ class Builder:
             tree.mkdir()
         directory = source.directory if isinstance(source, Git) else None
         context = await in_thread(lambda _: arrange(build, tree, directory))
-        await self._prepare_bases(build, context, pull, log)
-        say(log, "docker build", f"Building {name}")
-        await self._make(name, build, context, scratch, room, log, logins, steps)
+        buildkit = self._is_for_buildkit(context.dockerfile)
+        await self._prepare_bases(build, context, pull, log, buildkit=buildkit)
+        by = " with BuildKit" if buildkit else ""
+        say(log, "docker build", f"Building {name}{by}")
+        packed = scratch / "context.tar"
+        await in_thread(
+            lambda stopped: write_tar(context, packed, stopped.is_set, buildkit=buildkit)
+        )
+        if buildkit:
+            await self._make_with_buildkit(name, build, context, packed, room, log)
+        else:
+            await self._make(name, build, context, packed, room, log, logins, steps)
         return name, True
 
-    async def _prepare_bases(self, build: Build, context: Context, pull: Pull, log: Tell) -> None:
+    def _is_for_buildkit(self, text: str) -> bool:
+        if self._kind == "classic":
+            check_classic(text)
+            return False
+        return self._kind == "buildkit" or bool(needs(text))
+
+    async def _prepare_bases(
+        self, build: Build, context: Context, pull: Pull, log: Tell, *, buildkit: bool
+    ) -> None:
         """Pulled by us, so that they are on record, and looked at for what they would have the
         engine do."""
-        check_fetches(context.dockerfile)
-        for base in bases(context.dockerfile, dict(_arguments(build)), build.target):
+        text, given = context.dockerfile, dict(_arguments(build))
+        check_fetches(text)
+        automatic: dict[str, str] = {}
+        if buildkit:
+            frontend = check_buildkit(text, given, recent=self._engine.recent)
+            if frontend is not None:
+                await pull(Base(frontend), log)
+            automatic = automatic_arguments(self._engine.native, build.platform)
+        for base in bases(text, given, build.target, heredocs=buildkit, automatic=automatic):
             wanted = Base(base.image, base.platform or build.platform or None)
             shown = await pull(wanted, log)
             triggers = (shown.get("Config") or {}).get("OnBuild") or []
@@ -155,47 +214,85 @@ class Builder:
         name: str,
         build: Build,
         context: Context,
-        scratch: Path,
+        packed: Path,
         room: BuildRoom,
         log: Tell,
         logins: RegistryLogins,
         steps: Steps,
     ) -> None:
-        packed = scratch / "context.tar"
-        await in_thread(lambda stopped: write_tar(context, packed, stopped.is_set))
-        headers = {"Content-Type": "application/x-tar"}
-        if known := logins.for_build():
-            headers["X-Registry-Config"] = known
+        headers = {"X-Registry-Config": known} if (known := logins.for_build()) else {}
+        place = ClassicPlace()
+
+        def watch(event: dict[str, Any]) -> None:
+            steps.watch(event)
+            place.watch(event)
+
+        parameters = self._limited(self._parameters(name, build, context), room)
+        arguments = dict(_arguments(build))
+        automatic = automatic_arguments(self._engine.native, build.platform)
+        for argument in declared(context.dockerfile, automatic):
+            arguments.setdefault(argument, automatic[argument])  # as BuildKit does
+        if arguments:
+            parameters["buildargs"] = json.dumps(arguments)
+        try:
+            await self._post(packed, parameters, headers, log, watch=watch)
+        except ImageError as error:
+            raise placed(error, place.line(context.dockerfile)) from None
+
+    async def _make_with_buildkit(
+        self, name: str, build: Build, context: Context, packed: Path, room: BuildRoom, log: Tell
+    ) -> None:
+        asked = buildkit_parameters(build, dict(_arguments(build)), room.network)
+        parameters = self._parameters(name, build, context) | asked
+        trace = TraceReader()
+        try:
+            await self._post(packed, parameters, {}, log, translate=shown_trace(trace))
+        except ImageError as error:
+            place = vertex_line(context.dockerfile, trace.failed) if trace.failed else None
+            raise placed(error, place) from None
+
+    async def _post(
+        self,
+        packed: Path,
+        parameters: dict[str, str],
+        headers: dict[str, str],
+        log: Tell,
+        *,
+        watch: Watch | None = None,
+        translate: Translate | None = None,
+    ) -> None:
         with packed.open("rb") as data:
             await run_request(
-                self._docker, "build", self._parameters(name, build, context, room),
-                step="docker build", log=log, headers=headers, data=data, watch=steps.watch,
+                self._docker, "build", parameters, step="docker build", log=log,
+                headers={"Content-Type": "application/x-tar", **headers}, data=data,
+                watch=watch, translate=translate,
                 # A step may be silent for long (a compiler, say).
                 quiet_s=self._build_s, total_s=self._build_s,
             )  # fmt: skip
 
-    def _parameters(
-        self, name: str, build: Build, context: Context, room: BuildRoom
-    ) -> dict[str, str]:
+    def _parameters(self, name: str, build: Build, context: Context) -> dict[str, str]:
         parameters = {
             "t": name,
             "dockerfile": context.name,
             "rm": "1",
             "forcerm": "1",
-            "networkmode": room.network,
-            "cpuperiod": str(_PERIOD_US),
-            "cpuquota": str(max(1_000, int(room.cpus * _PERIOD_US))),
             "labels": json.dumps({LABEL_BUILDER: self._worker}),
         }
-        if room.memory_bytes:
-            parameters |= {"memory": str(room.memory_bytes), "memswap": str(room.memory_bytes)}
         if build.target:
             parameters["target"] = build.target
         if build.platform:
             parameters["platform"] = build.platform
-        if arguments := dict(_arguments(build)):
-            parameters["buildargs"] = json.dumps(arguments)
         return parameters
+
+    def _limited(self, parameters: dict[str, str], room: BuildRoom) -> dict[str, str]:
+        limits = {
+            "networkmode": room.network,
+            "cpuperiod": str(_PERIOD_US),
+            "cpuquota": str(max(1_000, int(room.cpus * _PERIOD_US))),
+        }
+        if room.memory_bytes:
+            limits |= {"memory": str(room.memory_bytes), "memswap": str(room.memory_bytes)}
+        return parameters | limits
 
     @asynccontextmanager
     async def _room(self) -> AsyncIterator[Path]:

@@ -20,8 +20,9 @@ from gridd_protocol.definitions import Build, Definition
 from gridd_protocol.errors import shown
 from gridd_worker.build_fetch import Sources
 from gridd_worker.build_git import GitFetcher
+from gridd_worker.config import BuilderName
 from gridd_worker.credentials import CredentialsError, RegistryLogins, read_registry_logins
-from gridd_worker.docker_build import Builder, BuildRoom, Steps
+from gridd_worker.docker_build import Builder, BuildRoom, Engine, Steps
 from gridd_worker.docker_progress import Tell, run_request
 from gridd_worker.dockerfile import Base
 from gridd_worker.files import remove_tree
@@ -55,6 +56,7 @@ class ImageOptions:
     build_s: float = 3_600.0
     no_progress_s: float = _NO_PROGRESS_S
     builds: bool = True
+    builder: BuilderName = "classic"
     registry_auth: Path | None = None
     git_credentials: Path | None = None
     private_addresses: bool = False  # a build's source may be at one
@@ -103,8 +105,9 @@ class Images:
             api=options.api,
         )
         self._builder = Builder(
-            self._docker, sources, scratch, worker=self._worker, build_s=options.build_s
-        )
+            self._docker, sources, scratch, worker=self._worker, build_s=options.build_s,
+            builder=options.builder, engine=Engine(self._native, _is_recent(version)),
+        )  # fmt: skip
         if options.data is not None:
             await self.store.open()
 
@@ -243,6 +246,12 @@ def with_tag(image: str) -> str:
     if "@" in image or ":" in image.rpartition("/")[2]:
         return image
     return f"{image}:latest"
+
+
+def _is_recent(version: dict[str, Any]) -> bool:
+    """Engine 23 has API 1.42. An engine that does not tell counts as older."""
+    numbers = re.match(r"(\d+)\.(\d+)", str(version.get("ApiVersion") or ""))
+    return numbers is not None and (int(numbers[1]), int(numbers[2])) >= (1, 42)
 
 
 def _is_for(shown_image: dict[str, Any], platform: str | None) -> bool:

@@ -7,7 +7,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import IO, Any, Final
 
 import aiohttp
@@ -30,6 +30,8 @@ _PAINT: Final = re.compile(r"\x1b\[(?:91|0)m")
 Tell = Callable[[Step, list[LogLine]], None]
 Watch = Callable[[dict[str, Any]], None]
 """Sees each event before it is shown; may raise ``ImageError``, which ends the request."""
+Translate = Callable[[dict[str, Any]], Iterable[dict[str, Any]]]
+"""What is shown in the place of an event."""
 
 
 async def run_request(
@@ -44,6 +46,7 @@ async def run_request(
     headers: Mapping[str, str] | None = None,
     data: IO[bytes] | None = None,
     watch: Watch | None = None,
+    translate: Translate | None = None,
 ) -> None:
     """``POST``s and reads events to the end. Raises ``ImageError`` for what the engine says went
     wrong, for ``quiet_s`` without an event and for ``total_s`` in all; ``DockerError`` with status
@@ -61,7 +64,8 @@ async def run_request(
             async for event in _events(response):
                 if watch is not None:
                     watch(event)
-                progress.show(event)
+                for part in translate(event) if translate else (event,):
+                    progress.show(part)
                 if "error" in event:
                     raise ImageError(str(event["error"]), building=building)
     except aiohttp.ServerTimeoutError:
@@ -114,7 +118,8 @@ class Progress:
             return
         # The builder paints what a step prints on its error stream.
         plain = _PAINT.sub("", text)
-        say(self._log, self._step, plain, stderr="error" in event or _RED in text)
+        stderr = "error" in event or _RED in text or bool(event.get("stderr"))
+        say(self._log, self._step, plain, stderr=stderr)
 
     def _is_bar(self, event: dict[str, Any]) -> bool:
         if "progressDetail" not in event or "id" not in event:

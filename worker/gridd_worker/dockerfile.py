@@ -1,5 +1,5 @@
 """What the worker must know of a Dockerfile before the engine builds it: which images it starts
-from, and whether the engine would fetch an address for it. Pure.
+and copies from, and whether the engine would fetch an address for it. Pure.
 
 The engine follows ``ADD http://…`` in its own name, past every rule for jobs: on a cloud machine
 that reaches the machine's credentials. So it is refused, also where only a variable could make it
@@ -8,23 +8,31 @@ an address. All else in the file is the engine's to judge.
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from gridd_protocol.errors import shown
+from gridd_worker.dockerfile_lines import (
+    Instruction,
+    beginnings,
+    escape_of,
+    flags,
+    heredocs_are_certain,
+    instructions,
+    taken_apart,
+)
 from gridd_worker.image_error import ImageError
 
 DOCKERFILE_BYTES_MAX: Final = 1 << 20
 _BASES_MAX: Final = 64
-_ESCAPE: Final = re.compile(r"#\s*escape\s*=\s*([\\`])", re.IGNORECASE)
-_DIRECTIVE: Final = re.compile(r"#\s*[A-Za-z][A-Za-z0-9]*\s*=.*")
 _STAGE: Final = re.compile(r"\s+as\s+(\S+)\s*$", re.IGNORECASE)
 _VARIABLE: Final = re.compile(
     r"\$(?:(?P<plain>[A-Za-z_][A-Za-z0-9_]*)"
     r"|\{(?P<braced>[A-Za-z_][A-Za-z0-9_]*)(?::(?P<sign>[-+])(?P<word>[^{}$]*))?\})"
 )
-_FETCHED: Final = ("http://", "https://")
+_FETCHED: Final = ("http://", "https://", "git://")
+_ADD: Final = re.compile(r"\s*(?:ONBUILD\s+)?ADD\s", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +43,40 @@ class Base:
     platform: str | None = None
 
 
-def bases(text: str, arguments: Mapping[str, str], target: str | None = None) -> list[Base]:
-    """The images of the stages up to ``target`` (a name or a number; None is the last), each once,
-    in their order; not ``scratch``, not earlier stages.
+def bases(
+    text: str,
+    arguments: Mapping[str, str],
+    target: str | None = None,
+    *,
+    heredocs: bool = False,
+    automatic: Mapping[str, str] | None = None,
+) -> list[Base]:
+    """The images of the stages up to ``target`` (a name or a number; None is the last) and those
+    that are copied from or mounted in them, each once, in their order; not ``scratch``, not earlier
+    stages.
 
-    ``arguments``: the build's own, by name. Raises ``ImageError`` for an image that can't be
-    worked out here, and for more than 64.
+    ``arguments``: the build's own, by name; ``automatic``: those that its builder adds;
+    ``heredocs``: it knows here-documents. Raises ``ImageError`` for an image that can't be worked
+    out here, and for more than 64.
     """
-    escape = _escape(text)
-    found = _bases(_instructions(text, escape), arguments, target)
+    escape = escape_of(text)
+    automatic = automatic or {}
+
+    def read(*, doubled: bool = True, heredocs: bool = heredocs) -> list[Base]:
+        read = instructions(text, escape, doubled=doubled, heredocs=heredocs)
+        return _bases(read, {**automatic, **arguments}, automatic, target)
+
+    found = read()
     # Whether two escape signs at the end of a line continue it is up to the engine's version.
-    if found != _bases(_instructions(text, escape, doubled=False), arguments, target):
+    if found != read(doubled=False):
         raise ImageError(
             f"a line of the Dockerfile ends with {escape * 2!r}: engines differ in what that means",
+            building=True,
+        )
+    if heredocs and not heredocs_are_certain(text) and not _same(found, read):
+        raise ImageError(
+            "the Dockerfile has << behind a quote, a variable or the like, and a FROM or --from"
+            " after it: write <<WORD before those, so that it is plain what is in it",
             building=True,
         )
     if len(found) > _BASES_MAX:
@@ -55,15 +84,22 @@ def bases(text: str, arguments: Mapping[str, str], target: str | None = None) ->
     return found
 
 
+def _same(found: list[Base], read: Callable[..., list[Base]]) -> bool:
+    """Whether it makes no difference if here-documents are none."""
+    try:
+        return read(heredocs=False) == found
+    except ImageError:
+        return False
+
+
 def check_fetches(text: str, where: str = "the Dockerfile") -> None:
     """Raises ``ImageError`` if an ``ADD`` names, or could come to name, an address."""
-    # Read in every way that an engine could: no trick with continued lines leads past this.
-    single = ((line, "\0") for line in text.split("\n"))
-    for part, escape in (*single, (text, "\\"), (text, "`")):
-        for word, rest in _instructions(part, escape):
+    # From every line, with either sign: no trick with continued lines leads past this.
+    for escape in "\\`":
+        for word, rest in beginnings(text, escape, _ADD):
             if word == "ONBUILD":
-                word, rest = _taken_apart(rest) if rest else ("", "")
-            if word == "ADD" and any(map(_could_be_fetched, _sources(rest))):
+                _, rest = taken_apart(rest)
+            if any(map(_could_be_fetched, _sources(rest))):
                 raise ImageError(
                     f"{where} has ADD {shown(rest)}: the engine would fetch that past the rules"
                     " for jobs; fetch it in a RUN, or copy it from the context",
@@ -72,18 +108,26 @@ def check_fetches(text: str, where: str = "the Dockerfile") -> None:
 
 
 def _bases(
-    instructions: Iterable[tuple[str, str]], arguments: Mapping[str, str], target: str | None
+    read: Iterable[Instruction],
+    arguments: Mapping[str, str],
+    automatic: Iterable[str],
+    target: str | None,
 ) -> list[Base]:
     found: dict[Base, None] = {}
     stages = {"scratch"}
+    names: set[str] = set()  # of the stage that is read
     count = 0
-    known: dict[str, str] = {}
+    known = {name: arguments[name] for name in automatic}
     in_stage = False
-    for word, rest in instructions:
+    for word, rest, *_ in read:
         if word == "ARG" and not in_stage:
             known |= _arguments(rest, arguments, known)
+        if word in ("COPY", "RUN") and in_stage:
+            found |= dict.fromkeys(_copied_from(word, rest, stages))
         if word != "FROM":
             continue
+        if in_stage and target and target.lower() in names:
+            break
         in_stage = True
         base = _base(rest, known)
         if base.image.lower() not in stages:
@@ -92,43 +136,22 @@ def _bases(
         if match := _STAGE.search(rest):
             names.add(match[1].lower())
             stages.add(match[1].lower())
-        if target and target.lower() in names:
-            break
         count += 1
     return list(found)
 
 
-def _instructions(text: str, escape: str, *, doubled: bool = True) -> Iterator[tuple[str, str]]:
-    """``(WORD, rest)`` of each instruction, its continued lines joined. ``doubled``: also those
-    that end with two escape signs."""
-    held = ""
-    for line in text.removeprefix("\ufeff").split("\n"):
-        if line.lstrip().startswith("#") or (held and not line.strip()):
-            continue  # comments and empty lines may stand within an instruction
-        cut = line.rstrip("\r").rstrip(" \t")
-        if cut.endswith(escape) and (doubled or not cut.endswith(escape * 2)):
-            held += cut[:-1]
+def _copied_from(word: str, rest: str, stages: Collection[str]) -> Iterator[Base]:
+    """The images of ``COPY --from=`` and ``RUN --mount=from=``. One that is named by a variable is
+    left to the engine, which has only stages for it or refuses it."""
+    for name, value in flags(rest):
+        if word == "RUN":
+            options = dict(part.partition("=")[::2] for part in value.split(","))
+            value = options.get("from", "") if name == "mount" else ""
+        elif name != "from":
             continue
-        whole, held = (held + line).strip(), ""
-        if whole:
-            yield _taken_apart(whole)
-    if held.strip():
-        yield _taken_apart(held.strip())
-
-
-def _taken_apart(instruction: str) -> tuple[str, str]:
-    word, *rest = instruction.split(None, 1)
-    return word.upper(), rest[0] if rest else ""
-
-
-def _escape(text: str) -> str:
-    """The sign that continues a line; directives stand before all else."""
-    for line in text.removeprefix("\ufeff").split("\n"):
-        if match := _ESCAPE.match(line.strip()):
-            return match[1]
-        if not _DIRECTIVE.fullmatch(line.strip()):
-            break
-    return "\\"
+        plain = value.strip("\"'")
+        if plain and not plain.isdigit() and plain.lower() not in stages and "$" not in plain:
+            yield Base(plain)
 
 
 def _arguments(rest: str, given: Mapping[str, str], known: Mapping[str, str]) -> dict[str, str]:

@@ -22,10 +22,12 @@ def tree(tmp_path: Path) -> Path:
     return root
 
 
-def packed(tree: Path, build: Build, directory: str | None = None) -> tuple[str, dict[str, str]]:
+def packed(
+    tree: Path, build: Build, directory: str | None = None, *, buildkit: bool = False
+) -> tuple[str, dict[str, str]]:
     context = arrange(build, tree, directory)
     target = tree.parent / "tar"
-    write_tar(context, target, lambda: False)
+    write_tar(context, target, lambda: False, buildkit=buildkit)
     with tarfile.open(target) as tar:
         assert {(entry.uid, entry.uname) for entry in tar} <= {(0, "")}
         found = {
@@ -136,3 +138,25 @@ def test_a_circle_of_links(tree):
     (tree / "b").symlink_to("a")
     with pytest.raises(ImageError):
         arrange(Build(build_context="a"), tree)
+
+
+def test_an_ignore_file_beside_its_dockerfile_comes_first(tree):
+    (tree / ".dockerignore").write_text("src")
+    (tree / "docker" / "other.dockerignore").write_text("docker\nDockerfile")
+    name, files = packed(tree, Build(filename="docker/other"))
+    assert (name, set(files)) == ("docker/other", {name, "src/a", "src/b/c", ".dockerignore"})
+    assert files[".dockerignore"] == "docker\nDockerfile"
+    _, files = packed(tree, Build())
+    assert "src/a" not in files
+
+
+def test_buildkit_reads_no_ignore_file_in_a_tar(tree):
+    """So it is a file like others there, and the Dockerfile is the only one of ours."""
+    (tree / ".dockerignore").write_text("src\n.dockerignore")
+    _, files = packed(tree, Build(), buildkit=True)
+    assert set(files) == {"Dockerfile", "docker/Dockerfile", "docker/other"}
+    (tree / ".dockerignore").write_text("docker")
+    name, files = packed(tree, Build(build_context="src", filename="Dockerfile"), buildkit=True)
+    assert set(files) == {name, "a", "b/c"}
+    _, files = packed(tree, Build(), buildkit=True)
+    assert set(files) == {"Dockerfile", ".dockerignore", "src/a", "src/b/c"}

@@ -1,0 +1,179 @@
+"""BuildKit on a real engine, by its plain API: what it builds, what of the limits holds, how it
+ends. What it costs in limits is the owner's to allow."""
+
+import asyncio
+import base64
+import json
+import os
+import time
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiodocker
+import pytest
+
+from gridd_protocol.definitions import Build, Definition
+from gridd_worker.docker import DockerRuntime
+from gridd_worker.docker_config import ContainerOptions
+from gridd_worker.docker_images import ImageError, ImageOptions, Images
+from gridd_worker.image_store import ImageStore, now_ms
+from tests.system.support.registry import LOGIN, push, registry
+
+pytestmark = pytest.mark.docker
+
+IMAGE = "gridd-test:busybox"
+WORKER = f"buildkit-tester-{os.getpid()}"
+DAY = 86_400_000
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[aiodocker.Docker]:
+    async with aiodocker.Docker(url="unix:///var/run/docker.sock") as docker:
+        yield docker
+
+
+@pytest.fixture
+async def runtime(tmp_path: Path, engine: aiodocker.Docker) -> AsyncIterator[DockerRuntime]:
+    """Its images go by the worker's own record and rules at the end: a label and a name that do
+    not hold would leave them."""
+    data = tmp_path / "data"
+    data.mkdir()
+    login = tmp_path / "config.json"
+    login.write_text("{}")
+    options = ImageOptions(data=data, builder="auto", registry_auth=login)
+    runtime = DockerRuntime(
+        worker=WORKER, images=options, containers=ContainerOptions(network="none")
+    )
+    await runtime.open()
+    yield runtime
+    await runtime.close()
+    store = ImageStore(
+        engine, data / "images.json", worker=WORKER, bytes_max=1 << 50, age_ms_max=1,
+        clock=lambda: now_ms() + DAY,
+    )  # fmt: skip
+    store._records.load(now_ms())
+    await store.prune()
+    assert [record.name for record in store._records] == []
+
+
+def dockerfile(*lines: str, image: str = IMAGE) -> str:
+    return "\n".join([f"FROM {image}", *lines, ""])
+
+
+def processes(word: str) -> list[str]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = entry.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+        except OSError:
+            continue
+        if word in line:
+            found.append(line)
+    return found
+
+
+async def test_a_modern_dockerfile_from_a_private_image(bench, runtime, engine, tmp_path):
+    root = tmp_path / "registry"
+    root.mkdir()
+    with registry(root, private=True) as address:
+        image = f"{address}/mine:1"
+        word = base64.b64encode(":".join(LOGIN).encode()).decode()
+        for place in (root, tmp_path):
+            (place / "config.json").write_text(json.dumps({"auths": {address: {"auth": word}}}))
+        push(IMAGE, image, root)
+        text = dockerfile(
+            "ARG WORD TARGETARCH",
+            "RUN --mount=type=cache,target=/c echo $WORD-$TARGETARCH > /c/x && cp /c/x /x",
+            "RUN ip link | grep -c eth0 >> /x; echo printed >&2",
+            f"COPY --from={image} --chmod=711 /bin/busybox /y",
+            image=f"--platform=$BUILDPLATFORM {image}",
+        )
+        build = {"dockerfile": text, "buildArgs": ["WORD=given"]}
+        definition = {"build": build, "command": "sh -c 'cat /x; stat -c %a /y'"}
+        outcome, heard = await bench.run(runtime, bench.task(definition))
+        told = [line.text for _, line in heard.lines]
+        arch = (await engine.images.inspect(IMAGE))["Architecture"]
+        assert (outcome.error, heard.text()) == (None, f"given-{arch}\n0\n711\n"), told
+        assert any("Pulling from mine" in line for line in told)
+        steps = heard.steps("docker build")
+        assert any("RUN --mount=type=cache" in line for line in steps), steps
+        assert steps[-1].startswith("Successfully tagged gridd-built:"), steps
+        assert [line.text for _, line in heard.lines if line.stderr] == ["#4 printed"]
+        _, heard = await bench.run(runtime, bench.task(definition))
+        assert heard.steps("docker build") == []
+
+
+async def test_what_the_classic_builder_can_it_builds(bench, runtime):
+    text = dockerfile(f"RUN echo {uuid.uuid4().hex} > /x")
+    task = bench.task({"build": {"dockerfile": text}, "command": "true"})
+    outcome, heard = await bench.run(runtime, task)
+    steps = heard.steps("docker build")
+    assert any(line.startswith("Step 2/") for line in steps), (outcome, steps)
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (["RUN --mount=type=tmpfs,target=/t \\", "  exit 7", "RUN true"],
+         "line 2 of the Dockerfile ('RUN --mount=type=tmpfs,target=/t exit 7'): "),
+        (["COPY --chmod=1 none /x"], "line 2 of the Dockerfile ('COPY --chmod=1 none /x'): "),
+        (["RUN --mount=type=secret,id=s,required=true cat /run/secrets/s"], "line 2 of the Dock"),
+        (["RUN --network=host ip link"], "network"),
+    ],
+)  # fmt: skip
+async def test_the_line_that_failed(bench, runtime, lines, said):
+    """``RUN --network=host``: an older BuildKit does not know it, a newer one has no permission."""
+    task = bench.task({"build": {"dockerfile": dockerfile(*lines)}, "command": "true"})
+    outcome, heard = await bench.run(runtime, task)
+    assert said in (outcome.error or ""), outcome.error
+    assert "failed to solve" not in (outcome.error or "")
+    assert heard.started == 0
+
+
+async def test_the_owner_did_not_allow_it(engine):
+    images = Images(engine, worker=WORKER)
+    text = dockerfile("", "RUN --mount=type=cache,target=/c make")
+    await images.open()
+    try:
+        with pytest.raises(ImageError, match=r"RUN --mount \(line 3\), which needs BuildKit"):
+            await images.ensure(Definition(build=Build(dockerfile=text)), lambda *_: None)
+    finally:
+        await images.close()
+
+
+async def test_a_cancelled_build_stops(runtime, bench, until):
+    word = uuid.uuid4().hex
+    text = dockerfile(f"RUN --mount=type=cache,target=/c echo {word}; sleep 4000; false")
+    told: list[Any] = []
+    task = bench.task({"build": {"dockerfile": text}, "command": "true"})
+    run = asyncio.create_task(
+        runtime.start(task, lambda _, lines: told.extend(lines), lambda: None)
+    )
+    await until(lambda: any(line.text.endswith(f" {word}") for line in told), lambda: told)
+    assert processes(word)
+    run.cancel()
+    began = time.monotonic()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    await until(lambda: not processes(word), lambda: processes(word))
+    assert time.monotonic() - began < 2
+
+
+async def test_a_cache_is_kept_for_the_same_build_only(bench, runtime):
+    """Else a stranger's build could put its own files into the downloads of another's."""
+    word = uuid.uuid4().hex
+
+    def task(label: str) -> Any:
+        text = dockerfile(
+            f"LABEL x={label}",
+            f"RUN --mount=type=cache,id={word},target=/c [ -e /c/x ] || {{ touch /c/x; exit 9; }}",
+        )
+        return bench.task({"build": {"dockerfile": text}, "command": "true"})
+
+    errors = []
+    for label in ("a", "b", "a"):
+        outcome, _ = await bench.run(runtime, task(label))
+        errors.append(outcome.error)
+    assert [bool(error) for error in errors] == [True, True, False], errors
