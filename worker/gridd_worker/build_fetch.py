@@ -7,15 +7,18 @@ address holds is a stranger's: it is only unpacked by ``unpack``.
 
 import asyncio
 import errno
+import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
 from gridd_worker.build_git import GitFetcher
+from gridd_worker.build_lfs import LargeFiles, pointers
 from gridd_worker.build_source import Archive, Git
+from gridd_worker.build_submodules import Submodules
 from gridd_worker.credentials import CredentialsError, GitLogin, find_git_login
 from gridd_worker.fetch import SERVER_PATIENCE_S, FetchError, fetch, shown_url
 from gridd_worker.http_client import Http
@@ -80,16 +83,48 @@ class Sources:
         archive, target = scratch / "source", scratch / "tree"
         target.mkdir()
         if isinstance(source, Git):
-            say(f"Fetching {source.url}")
-            await self._git.tree(source, revision, self._login(source), scratch, archive)
-        elif not archive.exists():
+            await self._git_tree(source, revision, scratch, archive, target, say)
+            return target
+        if not archive.exists():
             found = await self._download(source, scratch, say)
             if found != revision:
                 raise ImageError(f"{shown_url(source.url)} changed meanwhile: its sha256 is {found}"
                                  f", not {revision}", building=True)  # fmt: skip
-        limits = self._limits.unpack
+        await self._unpack(source, archive, target, self._limits.unpack)
+        if bare := await in_thread(lambda stopped: pointers(target, stopped.is_set)):
+            say(f"{len(bare)} files are LFS pointers without their content, which an archive does"
+                " not have: name the repository itself to have it")  # fmt: skip
+        return only_folder(target)
+
+    async def _git_tree(
+        self, source: Git, revision: str, scratch: Path, archive: Path, target: Path, say: Say
+    ) -> None:
+        """With its submodules and large files."""
+        entries_left = self._limits.unpack.entries_max
+        large = LargeFiles(self._http, scratch)
+
+        async def fill(one: Git, fetched: Path, place: Path) -> None:
+            nonlocal entries_left
+            limits = replace(self._limits.unpack, entries_max=entries_left)
+            await self._unpack(one, fetched, place, limits)
+            entries_left -= await asyncio.to_thread(count_entries, place)
+            if found := await in_thread(lambda stopped: pointers(place, stopped.is_set)):
+                size = sum(pointer.size for pointer in found)
+                say(f"Fetching {len(found)} LFS files of {one.url}, {size} bytes")
+                await large.fill(one, self._login(one), found)
+
+        say(f"Fetching {source.url}")
+        await self._git.tree(source, revision, self._login(source), scratch, archive)
+        await fill(source, archive, target)
+        modules = Submodules(self._git, fill, self._login, say, scratch)
+        await modules.add(source, revision, scratch, target)
+
+    async def _unpack(
+        self, source: Archive | Git, archive: Path, target: Path, limits: UnpackLimits
+    ) -> None:
         try:
             await in_thread(lambda stopped: unpack(archive, target, limits, stopped))
+            await asyncio.to_thread(archive.unlink)
         except UnpackError as error:
             raise ImageError(f"{shown_url(source.url)}: {error}", building=True) from None
         except OSError as error:
@@ -98,8 +133,6 @@ class Sources:
             raise ImageError(
                 f"{shown_url(source.url)} can't be unpacked: {error.strerror}", building=True
             ) from None
-        archive.unlink()
-        return target if isinstance(source, Git) else only_folder(target)
 
     async def _download(self, source: Archive, scratch: Path, say: Say) -> str:
         say(f"Fetching {shown_url(source.url)}")
@@ -127,6 +160,10 @@ class Sources:
         except CredentialsError as error:
             raise ImageError(f"this worker's git logins can't be used: {error}",
                              building=True) from None  # fmt: skip
+
+
+def count_entries(folder: Path) -> int:
+    return sum(len(folders) + len(names) for _, folders, names in os.walk(folder))
 
 
 async def in_thread(work: Callable[[threading.Event], T]) -> T:

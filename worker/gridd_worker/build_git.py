@@ -3,7 +3,8 @@
 ``git`` runs as a subprocess that knows nothing of this machine: no configuration, no prompts, no
 hooks, no helpers, http(s) only, no redirects, the addresses that were looked at before. The tree
 is never checked out: ``git archive`` writes a tar, which ``unpack`` takes apart as it does any
-stranger's. Submodules and large-file pointers are left as they are.
+stranger's. Submodules and large-file pointers stay as they are here (``build_submodules``,
+``build_lfs``).
 """
 
 import asyncio
@@ -37,6 +38,7 @@ _VERSION: Final = re.compile(r"(\d+)\.(\d+)")
 _OLDEST: Final = (2, 31)  # GIT_CONFIG_COUNT
 _PINNED: Final = (2, 37)  # http.curloptResolve
 _OWNERS: Final = ("GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_SUBMODULE: Final = re.compile(r"160000 commit ([0-9a-f]{40}|[0-9a-f]{64})\t")
 _HEX: Final = frozenset("0123456789abcdef")
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
@@ -80,10 +82,19 @@ class GitFetcher:
         raise ImageError(f"{source.url} has no branch or tag {shown(source.ref)}", building=True)
 
     async def tree(
-        self, source: Git, commit: str, login: GitLogin | None, scratch: Path, target: Path
+        self,
+        source: Git,
+        commit: str,
+        login: GitLogin | None,
+        scratch: Path,
+        target: Path,
+        *,
+        within: Path | None = None,
     ) -> None:
         """Writes the tree of ``commit`` to ``target``, a tar, using the new directory ``scratch``,
-        in which ``target`` is, too. Raises ``ImageError``, ``OSError``."""
+        in which ``target`` is, too. ``within``: the folder that may not grow beyond the limit
+        meanwhile, None is ``scratch``. Raises ``ImageError``, ``OSError``."""
+        within = within or scratch
         git = await self._git(source, login)
         repository = scratch / "repository"
         limit_s = self._limits.fetch_s
@@ -97,12 +108,33 @@ class GitFetcher:
         inside = [f"--git-dir={repository}"]
         fetch = ["fetch", "--quiet", "--depth=1", "--no-tags", "--no-recurse-submodules",
                  "--no-write-fetch-head", "--", source.url, commit]  # fmt: skip
-        await self._run(git, inside + fetch, limit_s, failed, watched=scratch)
+        await self._run(git, inside + fetch, limit_s, failed, watched=within)
         with target.open("wb") as output:
             await self._run(
                 git, [*inside, "archive", "--format=tar", commit],
-                limit_s, failed, watched=scratch, output=output.fileno(),
+                limit_s, failed, watched=within, output=output.fileno(),
             )  # fmt: skip
+
+    async def submodule_commit(self, scratch: Path, commit: str, path: str) -> str | None:
+        """The commit of the submodule at ``path`` in ``commit``, which ``tree`` fetched in
+        ``scratch``; None if there is none. Raises ``ImageError``."""
+        text = await self._run(
+            _environment([]), [f"--git-dir={scratch / 'repository'}", "ls-tree", "-z", commit, "--",
+                               path],
+            self._limits.list_s, "the tree can't be read",
+        )  # fmt: skip
+        match = _SUBMODULE.match(text)
+        return match[1] if match else None
+
+    async def settings(self, file: Path) -> list[tuple[str, str]]:
+        """``(key, value)`` of each line of ``file`` in the form of git's settings, which go
+        nowhere but into the answer. Raises ``ImageError``."""
+        text = await self._run(
+            _environment([]), ["config", "--no-includes", "--null", f"--file={file}", "--list"],
+            self._limits.list_s, f"{file.name} can't be read",
+        )  # fmt: skip
+        pairs = (entry.partition("\n") for entry in text.split("\0") if entry)
+        return [(key, value) for key, _, value in pairs]
 
     async def _git(self, source: Git, login: GitLogin | None) -> dict[str, str]:
         """The environment for git: all that it knows."""

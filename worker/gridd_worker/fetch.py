@@ -9,7 +9,7 @@ import hashlib
 import os
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -61,18 +61,25 @@ async def tries(patience_s: float = 0.0) -> AsyncIterator[int]:
 
 
 async def fetch(
-    http: Http, url: str, target: Path, bytes_max: int, patience_s: float = 0.0
+    http: Http,
+    url: str,
+    target: Path,
+    bytes_max: int,
+    patience_s: float = 0.0,
+    *,
+    headers: Mapping[str, str] | None = None,
 ) -> Fetched:
     """Streams ``url`` into the file ``target`` and hashes it on the way.
 
     ``ATTEMPTS`` tries on network errors and 5xx answers (more while ``patience_s`` lasts), none
     more on other answers. On failure a part of it may be left and ``FetchError`` says what the
-    last try met. ``OSError``: the disk.
+    last try met. ``OSError``: the disk. ``headers`` go to the host of ``url``, to no other that it
+    redirects to.
     """
     problem, number = "", 0
     async for number in tries(patience_s):  # noqa: B007  # it is said at the end
         try:
-            return await _fetch_once(http, url, target, bytes_max)
+            return await _fetch_once(http, url, target, bytes_max, headers or {})
         except _Retry as error:
             problem = str(error)
     raise FetchError(f"{shown_url(url)} {problem} ({number} attempts)")
@@ -82,9 +89,11 @@ class _Retry(Exception):
     """Worth another try."""
 
 
-async def _fetch_once(http: Http, url: str, target: Path, bytes_max: int) -> Fetched:
+async def _fetch_once(
+    http: Http, url: str, target: Path, bytes_max: int, headers: Mapping[str, str]
+) -> Fetched:
     try:
-        response = await _open(http, url)
+        response = await _open(http, url, headers)
     except aiohttp.InvalidURL:
         raise FetchError(f"{shown_url(url)} is not a usable address") from None
     except NETWORK_ERRORS as error:
@@ -103,16 +112,18 @@ async def _fetch_once(http: Http, url: str, target: Path, bytes_max: int) -> Fet
         response.close()
 
 
-async def _open(http: Http, url: str) -> aiohttp.ClientResponse:
+async def _open(http: Http, url: str, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
     """The answer after redirects, each of which is looked at before it is followed."""
     where, sent_by = URL(url), None
     for _ in range(_REDIRECTS_MAX + 1):
         if where.scheme not in ("http", "https") or not where.host:
             raise FetchError(f"{shown_url(where)} is not an http or https address")
+        along = headers if where.origin() == URL(url).origin() else {}
         # identity: the bytes as they are stored, for that is what the hash is of
         response = await http.session_for(where, sent_by).get(
-            where, allow_redirects=False, headers={"Accept-Encoding": "identity"}, timeout=TIMEOUT
-        )
+            where, allow_redirects=False, headers={"Accept-Encoding": "identity", **along},
+            timeout=TIMEOUT,
+        )  # fmt: skip
         location = response.headers.get("Location")
         if response.status not in (301, 302, 303, 307, 308) or location is None:
             return response

@@ -5,7 +5,7 @@ import base64
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,12 +31,16 @@ def git(folder: Path, *arguments: str) -> str:
 
 @dataclass
 class GitServer:
-    """``repository`` is served as ``/r.git``; ``/private.git`` is the same behind a login."""
+    """``repository`` is served as ``/r.git``; ``/private.git`` is the same behind a login. Other
+    names are other repositories. ``large``: what the LFS server of each has, by sha256."""
 
     root: Path
     address: str = ""
     requests: list[str] = field(default_factory=list)
     hang: bool = False
+    large: dict[str, bytes] = field(default_factory=dict)
+    large_at: str = "{address}/large/{oid}"
+    seen: list[tuple[str, str | None]] = field(default_factory=list)  # (path, Authorization)
 
     @property
     def repository(self) -> Path:
@@ -45,21 +49,43 @@ class GitServer:
     def commit(self, branch: str = "main", **files: str) -> str:
         """A new commit with just these files; ``__`` in a name stands for a folder, ``_`` for a
         dot. The commit's hash."""
-        if not self.repository.exists():
-            self.repository.mkdir(parents=True)
-            git(self.repository, "init", "-q", "-b", "main")
-        git(self.repository, "checkout", "-q", "-B", branch)
-        git(self.repository, "rm", "-rq", "--ignore-unmatch", ".")
-        for name, text in files.items():
-            path = self.repository / name.replace("__", "/").replace("_", ".")
+        return self.commit_to("r.git", branch, **files)
+
+    def commit_to(
+        self,
+        name: str,
+        branch: str = "main",
+        modules: Mapping[str, tuple[str, str]] | None = None,
+        **files: str,
+    ) -> str:
+        """Likewise, in the repository ``name``. ``modules``: by path, the address and the commit of
+        a submodule."""
+        repository = self.root / name
+        if not repository.exists():
+            repository.mkdir(parents=True)
+            git(repository, "init", "-q", "-b", "main")
+        git(repository, "checkout", "-q", "-B", branch)
+        git(repository, "rm", "-rq", "--cached", "--ignore-unmatch", ".")
+        git(repository, "clean", "-fdxq")
+        for file, text in files.items():
+            path = repository / file.replace("__", "/").replace("_", ".")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-        git(self.repository, "add", "-A")
-        git(self.repository, "commit", "-q", "--allow-empty", "-m", "x")
-        return git(self.repository, "rev-parse", "HEAD")
+        lines = [
+            f'[submodule "{path}"]\npath = {path}\nurl = {url}\n'
+            for path, (url, _) in (modules or {}).items()
+        ]
+        if lines:
+            (repository / ".gitmodules").write_text("".join(lines))
+        git(repository, "add", "-A")
+        for path, (_, commit) in (modules or {}).items():
+            git(repository, "update-index", "--add", "--cacheinfo", f"160000,{commit},{path}")
+        git(repository, "commit", "-q", "--allow-empty", "-m", "x")
+        return git(repository, "rev-parse", "HEAD")
 
     async def answer(self, request: web.Request) -> web.Response:
         self.requests.append(request.path_qs)
+        self.seen.append((request.path, request.headers.get("Authorization")))
         if self.hang:
             await asyncio.sleep(60)
         if request.path.startswith("/moved.git"):
@@ -68,10 +94,27 @@ class GitServer:
         private = request.path.startswith("/private.git")
         if private and request.headers.get("Authorization") != wanted:
             return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="t"'})
+        if request.path.endswith("/info/lfs/objects/batch"):
+            return await self._batch(request)
+        if request.path.startswith("/large/"):
+            body = self.large.get(request.path.rpartition("/")[2])
+            return web.Response(status=404) if body is None else web.Response(body=body)
         return await self._backend(request)
 
+    async def _batch(self, request: web.Request) -> web.Response:
+        """LFS: where the content of each pointer is."""
+        objects: list[dict[str, object]] = []
+        for one in (await request.json())["objects"]:
+            href = self.large_at.format(address=self.address, oid=one["oid"])
+            if one["oid"] in self.large:
+                action = {"href": href, "header": {"X-Key": "k"}}
+                objects.append({**one, "actions": {"download": action}})
+            else:
+                objects.append({**one, "error": {"code": 404, "message": "not here"}})
+        return web.json_response({"objects": objects}, content_type="application/vnd.git-lfs+json")
+
     async def _backend(self, request: web.Request) -> web.Response:
-        path = request.path.replace("/private.git", "/r.git").replace("/r.git", "/r.git/.git", 1)
+        path = request.path.replace("/private.git", "/r.git").replace(".git/", ".git/.git/", 1)
         environment = {
             "PATH": os.environ["PATH"],
             "GIT_PROJECT_ROOT": str(self.root),

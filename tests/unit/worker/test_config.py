@@ -219,6 +219,17 @@ def test_what_containers_can_not_be(field: str, wrong: str) -> None:
     assert len(complaints(["q"], {field: wrong}, {})) == 1
 
 
+def test_the_builder_that_keeps_the_limits_unless_the_owner_says_otherwise() -> None:
+    assert load(["q"], {}, {}).builder == "classic"
+    assert load([], {"mode": "local"}, {}).builder == "auto"
+    assert load([], {"mode": "local", "job_network": "public"}, {}).builder == "classic"
+    assert load(["q"], {"builder": "buildkit", "job_network": "none"}, {}).builder == "buildkit"
+    assert complaints(["q"], {"builder": "auto", "job_network": "public"}, {}) == [
+        "--builder auto: BuildKit's steps can reach private addresses, which --job-network public"
+        " does not allow"
+    ]
+
+
 @pytest.mark.parametrize("runtime", ["process", "null"])
 def test_what_a_runtime_can_not_do_is_refused(runtime: str) -> None:
     given = {"runtime": runtime, "docker_runtime": "runsc", "user": "1"}
