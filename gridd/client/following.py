@@ -10,7 +10,7 @@ from gridd.client.errors import Exit, GridError, UsageError
 from gridd.client.follow import Dropped, Final, Lines, Restarted, StateChanged
 from gridd.client.opening import opened
 from gridd.client.output import Console, clean
-from gridd.client.reporting import reported, summary
+from gridd.client.reporting import Seen, reported, summary
 from gridd.client.target import Target
 from gridd.client.workers import connected_workers, state_of
 from gridd_protocol.units import parse_duration_setting
@@ -45,12 +45,12 @@ async def seen_through(
     try:
         try:
             async with asyncio.timeout(check_timeout(args)) as limit:
-                reason, run_lines = await followed(grid, job, console)
+                reason, seen = await followed(grid, job, console)
         except TimeoutError:
             if not limit.expired():
                 raise
             return await _left(args, grid, target, job, console)
-        return await reported(args, grid, target, job, reason, run_lines, console)
+        return await reported(args, grid, target, job, reason, seen, console)
     except asyncio.CancelledError:
         return await _interrupted(args, grid, job, console)
 
@@ -63,10 +63,10 @@ async def followed(
     since: int = 0,
     kind: str = "both",
     lines_alone: bool = False,
-) -> tuple[str, int]:
-    """Why it ended, and how many run lines it had. ``lines_alone``: the lines are what was asked
+) -> tuple[str, Seen]:
+    """Why it ended, and what of its log was shown. ``lines_alone``: the lines are what was asked
     for; nothing is told of states."""
-    run_lines = 0
+    seen = Seen()
     hint = asyncio.ensure_future(_wonder(grid, job, console))
     if lines_alone:
         hint.cancel()
@@ -81,16 +81,18 @@ async def followed(
                             console.remark(state.lower())
                     case Lines(which, first, lines):
                         if which == "run":
-                            run_lines = first + len(lines)
+                            seen.run_lines = first + len(lines)
+                        elif lines:
+                            seen.last_build_line = lines[-1].text
                         if kind in (which, "both"):
                             console.lines(which, lines, as_data=lines_alone)
                     case Restarted():
-                        run_lines = 0
+                        seen = Seen()
                         console.complaint("the worker was lost; the job starts again")
                     case Dropped(which, count):
                         console.complaint(f"{count} {which} lines are no longer kept")
                     case Final(reason):
-                        return reason, run_lines
+                        return reason, seen
         raise GridError("the grid did not say how the job ended; see `gridd result`", 200)
     finally:
         hint.cancel()

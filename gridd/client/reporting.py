@@ -1,6 +1,7 @@
 """How a job ended: told to people and programs, its exit code, its outputs on disk."""
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +19,28 @@ _REMARKS_MAX = 20  # lines of a worker's own remarks that are shown after an err
 _REASON_EXITS = {"Error": Exit.FAILED, "TimedOut": Exit.TIMED_OUT}
 
 
+@dataclass(slots=True)
+class Seen:
+    """What of a job's log was shown while it was followed."""
+
+    run_lines: int = 0
+    last_build_line: str | None = None
+
+
 async def reported(
     args: argparse.Namespace,
     grid: GridClient,
     target: Target,
     job: str,
     reason: str,
-    run_lines: int,
+    seen: Seen,
     console: Console,
 ) -> int:
     """Tell the end of a job that was followed, save its outputs if asked to. The exit code."""
     finished = await grid.result(job) if reason in STORED else None
     result = result_of(finished)
     found = outputs_of(result)
-    _tell_end(reason, result, run_lines, console)
+    _tell_end(reason, result, seen, console)
     code = exit_code(reason, result)
     told = summary(target, job, "Finished", reason, result)
     if args.output_dir is not None:
@@ -86,7 +95,7 @@ def exit_code(reason: str, result: dict[str, Any]) -> int:
     return Exit.FAILED if reason == "Unknown" else Exit.CANCELLED
 
 
-def _tell_end(reason: str, result: dict[str, Any], run_lines: int, console: Console) -> None:
+def _tell_end(reason: str, result: dict[str, Any], seen: Seen, console: Console) -> None:
     duration = result.get("duration")
     after = f" after {duration / 1000:.1f} s" if isinstance(duration, int | float) else ""
     if reason == "Success":
@@ -94,18 +103,25 @@ def _tell_end(reason: str, result: dict[str, Any], run_lines: int, console: Cons
     elif reason == "TimedOut":
         console.complaint(f"the job took longer than it may{after}; see --max-duration")
     elif reason == "Error":
-        for line in _remarks(result, run_lines):
-            console.complaint(line)
-        console.complaint(f"the job failed: {clean(error_text(result.get('error')))}")
+        error = clean(error_text(result.get("error")))
+        for line in _remarks(result, seen):
+            if line != error:
+                console.complaint(line)
+        console.complaint(f"the job failed: {error}")
     else:
         console.complaint(f"the job has no result: {clean(reason)}")
 
 
-def _remarks(result: dict[str, Any], run_lines: int) -> list[str]:
-    """What the worker itself said: the lines of the result that were not streamed before."""
+def _remarks(result: dict[str, Any], seen: Seen) -> list[str]:
+    """What the worker itself said: the lines of the result that were not streamed before. A failed
+    build's result begins with its build lines (WIRE 6.10)."""
     logs = result.get("logs")
-    rest = logs[run_lines:] if isinstance(logs, list) else []
+    rest = logs[seen.run_lines :] if isinstance(logs, list) else []
     texts = [clean(line[0]) for line in rest if isinstance(line, list) and line]
+    if seen.run_lines == 0 and seen.last_build_line is not None:
+        last = clean(seen.last_build_line)
+        if last in texts:
+            texts = texts[len(texts) - texts[::-1].index(last) :]
     return [text for text in texts if text][-_REMARKS_MAX:]
 
 

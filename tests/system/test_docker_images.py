@@ -202,6 +202,8 @@ async def test_an_uploaded_archive_with_every_member_of_the_build(bench, runtime
         ({"context": "{address}/good", "buildContext": "../.."}, "'..' segments"),
         ({"context": "file:///etc/passwd"}, "must be the http or https address"),
         ({"dockerfile": "FROM gridd-test:busybox\nADD http://169.254.169.254/ /x"}, "past the ru"),
+        ({"dockerfile": "FROM gridd-test:busybox\n\nCOPY no /x"}, "line 3 of the Dockerfile"),
+        ({"dockerfile": "FROM gridd-test:busybox\nCOPY no /x"}, "is no build.context to copy"),
         ({"dockerfile": "FROM UPPER CASE"}, "invalid reference format"),
         ({"dockerfile": "NONSENSE"}, "unknown instruction"),
     ],

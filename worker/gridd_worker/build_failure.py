@@ -14,6 +14,14 @@ _LAYERS: Final = re.compile(
     r"|rpc error: code = \w+ desc = )+"
 )
 
+_EXIT: Final = re.compile(
+    r"(?:The command '.*' returned a non-zero code|executor failed running \[.*\]: exit code"
+    r"|process \".*\" did not complete successfully: exit code): (\d{1,3})$",
+    re.DOTALL,
+)
+_KILLED: Final = "137"
+_INSTRUCTION_MAX: Final = 160
+
 
 class ClassicPlace:
     """Follows the classic builder's ``Step N/M : …`` lines."""
@@ -56,9 +64,16 @@ def vertex_line(text: str, vertex: str) -> tuple[int, str] | None:
 
 
 def placed(error: ImageError, place: tuple[int, str] | None) -> ImageError:
-    """``error`` with the line that it is about, and without the names of the engine's parts."""
-    message = _LAYERS.sub("", str(error)).removeprefix("executor failed running ")
-    if place is not None:
-        line, instruction = place
-        message = f"line {line} of the Dockerfile ({shown(instruction)}): {message}"
-    return ImageError(message, building=True)
+    """``error`` with the line that it is about, and without the names of the engine's parts. A
+    step that is named need not be named again."""
+    message = _LAYERS.sub("", str(error))
+    if place is None:
+        return ImageError(message, building=True)
+    line, instruction = place
+    if match := _EXIT.match(message):
+        message = f"exit code {match[1]}"
+        if match[1] == _KILLED:
+            message += ": it was killed, most likely for want of memory"
+    instruction = " ".join(instruction.split())
+    where = f"line {line} of the Dockerfile ({shown(instruction, _INSTRUCTION_MAX)})"
+    return ImageError(f"{where}: {message}", building=True)

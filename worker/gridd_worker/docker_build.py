@@ -237,7 +237,7 @@ class Builder:
         try:
             await self._post(packed, parameters, headers, log, watch=watch)
         except ImageError as error:
-            raise placed(error, place.line(context.dockerfile)) from None
+            raise _told(error, place.line(context.dockerfile), build, log) from None
 
     async def _make_with_buildkit(
         self, name: str, build: Build, context: Context, packed: Path, room: BuildRoom, log: Tell
@@ -249,7 +249,7 @@ class Builder:
             await self._post(packed, parameters, {}, log, translate=shown_trace(trace))
         except ImageError as error:
             place = vertex_line(context.dockerfile, trace.failed) if trace.failed else None
-            raise placed(error, place) from None
+            raise _told(error, place, build, log) from None
 
     async def _post(
         self,
@@ -318,6 +318,16 @@ def built_name(build: Build, revision: str = "", repository: str = "") -> str:
     members |= {"context": [repository, revision] if revision else None}
     members = {name: value for name, value in members.items() if value is not None}
     return f"{BUILT}:{hashlib.sha256(canonical_json(members).encode()).hexdigest()[:32]}"
+
+
+def _told(error: ImageError, place: tuple[int, str] | None, build: Build, log: Tell) -> ImageError:
+    """``error`` with its line, which the build's log ends with, too."""
+    found = placed(error, place)
+    if place is not None:
+        if place[1].startswith(("COPY ", "ADD ")) and not build.context:
+            found = ImageError(f"{found} (there is no build.context to copy from)", building=True)
+        say(log, "docker build", f"💥 {found}", stderr=True)
+    return found
 
 
 def _arguments(build: Build) -> list[tuple[str, str]]:

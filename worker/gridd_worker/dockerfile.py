@@ -32,6 +32,7 @@ _VARIABLE: Final = re.compile(
     r"|\{(?P<braced>[A-Za-z_][A-Za-z0-9_]*)(?::(?P<sign>[-+])(?P<word>[^{}$]*))?\})"
 )
 _FETCHED: Final = ("http://", "https://", "git://")
+_SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*://|[\w.+-]+@[\w.-]+:")  # and git over ssh
 _ADD: Final = re.compile(r"\s*(?:ONBUILD\s+)?ADD\s", re.IGNORECASE)
 
 
@@ -211,4 +212,4 @@ def _could_be_fetched(word: str) -> bool:
     begins, variable, _ = plain.partition("$")
     if variable:
         return any(address.startswith(begins) or begins.startswith(address) for address in _FETCHED)
-    return plain.startswith(_FETCHED)
+    return _SCHEME.match(plain) is not None

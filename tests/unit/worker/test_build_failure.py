@@ -55,12 +55,26 @@ def test_buildkits_vertices(vertex, found):
     assert (place[0] if place else None) == found
 
 
-def test_the_sentence():
-    raw = (
-        "failed to solve with frontend dockerfile.v0: failed to solve with frontend gateway.v0:"
-        " rpc error: code = Unknown desc = executor failed running [/bin/sh -c make]: exit code: 2"
-    )
-    error = placed(ImageError(raw), (9, "RUN make"))
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        ("failed to solve with frontend dockerfile.v0: failed to solve with frontend gateway.v0:"
+         " rpc error: code = Unknown desc = executor failed running [/bin/sh -c x]: exit code: 2",
+         "exit code 2"),
+        ("failed to solve: process \"/bin/sh -c make\" did not complete successfully: exit code: 2",
+         "exit code 2"),
+        ("The command '/bin/sh -c echo 'x' &&\n make' returned a non-zero code: 137",
+         "exit code 137: it was killed, most likely for want of memory"),
+        ("COPY failed: no source files", "COPY failed: no source files"),
+    ],
+)  # fmt: skip
+def test_the_sentence(raw, said):
+    error = placed(ImageError(raw), (9, "RUN   make"))
     assert error.building
-    assert str(error) == ("line 9 of the Dockerfile ('RUN make'): [/bin/sh -c make]: exit code: 2")
+    assert str(error) == f"line 9 of the Dockerfile ('RUN make'): {said}"
+
+
+def test_the_sentence_without_a_line():
     assert str(placed(ImageError("failed to solve: no such file"), None)) == "no such file"
+    long = "RUN " + "x" * 1_000
+    assert len(str(placed(ImageError("no"), (1, long)))) < 250

@@ -157,6 +157,8 @@ def test_a_reader_that_knows_no_here_documents_gets_none():
         "RUN x \\\nONBUILD ADD http://h.test /x",
         "ADD a \\\nADD [\"http:\\u002f/h.test\", \"/x\"]",
         "ADD git://h.test/x /x",
+        "ADD git@h.test:a/b.git /x",
+        "ADD --keep-git-dir s3://b/x /x",
     ],
 )  # fmt: skip
 def test_an_address_behind_a_here_document_is_found_too(text):
