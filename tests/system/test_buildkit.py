@@ -99,7 +99,7 @@ async def test_a_modern_dockerfile_from_a_private_image(bench, runtime, engine, 
         assert any("Pulling from mine" in line for line in told)
         steps = heard.steps("docker build")
         assert any("RUN --mount=type=cache" in line for line in steps), steps
-        assert steps[-1].startswith("Successfully tagged gridd-built:"), steps
+        assert any("naming to docker.io/library/gridd-built:" in line for line in steps), steps
         assert [line.text for _, line in heard.lines if line.stderr] == ["#4 printed"]
         _, heard = await bench.run(runtime, bench.task(definition))
         assert heard.steps("docker build") == []
@@ -130,6 +130,19 @@ async def test_the_line_that_failed(bench, runtime, lines, said):
     assert said in (outcome.error or ""), outcome.error
     assert "failed to solve" not in (outcome.error or "")
     assert heard.started == 0
+
+
+async def test_a_here_document(bench, runtime, engine):
+    """An engine of before 23 can't, and says what would help."""
+    text = dockerfile("RUN sh <<EOF", f"echo {uuid.uuid4().hex} >/x", "from=x", "EOF", "RUN cat /x")
+    task = bench.task({"build": {"dockerfile": text}, "command": "true"})
+    outcome, heard = await bench.run(runtime, task)
+    version = await engine.version()
+    if tuple(map(int, version["ApiVersion"].split("."))) >= (1, 42):
+        assert outcome.error is None, heard.lines
+    else:
+        assert "here-document in RUN (line 2)" in (outcome.error or "")
+        assert "# syntax=docker/dockerfile:1" in (outcome.error or "")
 
 
 async def test_the_owner_did_not_allow_it(engine):

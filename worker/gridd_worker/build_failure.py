@@ -11,7 +11,8 @@ _STEP: Final = re.compile(r"Step (\d{1,6})/\d+ : (\S+)")
 _VERTEX: Final = re.compile(r"\[[^\]]*\d+/\d+\] (.*)", re.DOTALL)
 _LAYERS: Final = re.compile(
     r"^(?:failed to solve(?: with frontend \S+)?: |failed to create LLB definition: "
-    r"|rpc error: code = \w+ desc = )+"
+    r"|rpc error: code = \w+ desc = |failed to load LLB: |failed to compute cache key: "
+    r"|failed to calculate checksum of ref \S+: )+"
 )
 
 _EXIT: Final = re.compile(

@@ -17,8 +17,12 @@ _HELD_BYTES_MAX: Final = 64 << 10  # of a line without an end
 _STATUSES_MAX: Final = 2_000
 _NAME_MAX: Final = 500
 _VARINT_BYTES_MAX: Final = 10
-_OWN: Final = ("[internal] load remote build context", "copy /context /")
-"""How the context gets from us to the engine: nothing that a job's owner wrote."""
+_OWN: Final = (
+    "[internal] load remote build context",
+    "copy /context /",
+    "[internal] preparing inline document",
+)
+"""How the context gets from us to the engine and into a step: no work of the build's author."""
 
 Line = tuple[str, bool]
 """Text, and whether it is an error's."""

@@ -66,6 +66,8 @@ def test_buildkits_vertices(vertex, found):
         ("The command '/bin/sh -c echo 'x' &&\n make' returned a non-zero code: 137",
          "exit code 137: it was killed, most likely for want of memory"),
         ("COPY failed: no source files", "COPY failed: no source files"),
+        ('failed to compute cache key: failed to calculate checksum of ref a::b: "/x": not found',
+         '"/x": not found'),
     ],
 )  # fmt: skip
 def test_the_sentence(raw, said):
