@@ -358,6 +358,7 @@ def make_runtime(config: Config, worker: str, *, owner: bool = True) -> Runtime:
                 # another one than the owner asks for.
                 builds=not config.no_builds and config.docker_runtime is None,
                 builder=config.builder,
+                shared=config.mode != "local",
                 registry_auth=config.registry_auth,
                 git_credentials=config.git_credentials,
                 private_addresses=config.private_addresses == "allow",

@@ -196,8 +196,19 @@ class DockerRuntime(Runtime):
         if missing:
             found = f"the engine can't limit {', '.join(missing)}: a job may take all there is"
             todo = "switch on these control groups in the kernel"
-            return [Finding("limits", "warn", found, todo)]
-        return [Finding("limits", "ok", "memory, cpu and processes of each job are limited")]
+            return [Finding("limits", "warn", found, todo), *self._about_builds()]
+        limited = "memory, cpu and processes of each job are limited"
+        return [Finding("limits", "ok", limited), *self._about_builds()]
+
+    def _about_builds(self) -> list[Finding]:
+        options = self._image_options or ImageOptions()
+        if not options.builds or options.builder == "classic" or not options.shared:
+            return []
+        reach = "" if self._options.network == "none" else " and reach this machine's own services"
+        found = (
+            f"--builder {options.builder}: BuildKit's steps have no limit of memory and cpus{reach}"
+        )
+        return [Finding("builds", "warn", found, "use --builder classic where strangers submit")]
 
     async def fetch_image(self, image: str) -> str | None:
         if self._images is None:

@@ -95,7 +95,7 @@ class Steps:
 
 class Builder:
     """``scratch`` is emptied by the caller at the start. ``worker`` marks what is built. ``auto``
-    takes BuildKit for what the classic builder can't."""
+    takes BuildKit for what the classic builder can't; ``shared``: strangers submit here."""
 
     def __init__(
         self,
@@ -107,6 +107,7 @@ class Builder:
         build_s: float,
         builder: BuilderName = "classic",
         engine: Engine | None = None,
+        shared: bool = True,
     ) -> None:
         self._docker = docker
         self._sources = sources
@@ -115,6 +116,7 @@ class Builder:
         self._build_s = build_s
         self._kind = builder
         self._engine = engine or Engine()
+        self._shared = shared
 
     async def build(
         self,
@@ -242,7 +244,9 @@ class Builder:
     async def _make_with_buildkit(
         self, name: str, build: Build, context: Context, packed: Path, room: BuildRoom, log: Tell
     ) -> None:
-        asked = buildkit_parameters(build, dict(_arguments(build)), room.network)
+        asked = buildkit_parameters(
+            context.dockerfile, build, dict(_arguments(build)), room.network, shared=self._shared
+        )
         parameters = self._parameters(name, build, context) | asked
         trace = TraceReader()
         try:

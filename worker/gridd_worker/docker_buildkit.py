@@ -3,6 +3,11 @@
 Without a session, so it gets no secrets, no logins and no ssh: its base images are there before it
 starts. It knows no network but the engine's own bridge, none and the host's, and of the last, which
 needs a permission that is never given, nothing comes of ``RUN --network=host``.
+
+What a step finds in ``RUN --mount=type=cache`` is not part of what BuildKit knows its result by: a
+stranger's build could fill such a folder and have its result taken for the same step of another's.
+So where strangers submit, a build with mounts takes nothing of earlier ones, and its caches begin
+empty.
 """
 
 import base64
@@ -20,22 +25,28 @@ from gridd_worker.image_error import ImageError
 
 _TRACE: Final = "moby.buildkit.trace"
 _CACHES: Final = "BUILDKIT_CACHE_MOUNT_NS"
+_MOUNT: Final = "--mount"
 
 
-def buildkit_parameters(build: Build, arguments: Mapping[str, str], network: str) -> dict[str, str]:
-    """What the request has that one to the classic builder has not."""
-    return {
+def buildkit_parameters(
+    text: str, build: Build, arguments: Mapping[str, str], network: str, *, shared: bool
+) -> dict[str, str]:
+    """What the request for the Dockerfile ``text`` has that one to the classic builder has not.
+    ``shared``: strangers submit here."""
+    # Apart from what the machine's owner builds without the grid; and where strangers submit, from
+    # all that is not asked for in the same words: steps of builds at once are not taken for one.
+    caches = f"gridd-{_digest(build)}" if shared else "gridd"
+    parameters = {
         "version": "2",
         "networkmode": "none" if network == "none" else "default",
-        "buildargs": json.dumps({**arguments, _CACHES: _cache_name(build)}),
+        "buildargs": json.dumps({**arguments, _CACHES: caches}),
     }
+    return parameters | ({"nocache": "1"} if shared and _MOUNT in text.lower() else {})
 
 
-def _cache_name(build: Build) -> str:
-    """What ``RUN --mount=type=cache`` is kept under. The block as written: who can have another
-    content built under the same words could write into the same cache."""
+def _digest(build: Build) -> str:
     members = {name: getattr(build, name) for name in build.__struct_fields__}
-    return f"gridd-{hashlib.sha256(canonical_json(members).encode()).hexdigest()[:32]}"
+    return hashlib.sha256(canonical_json(members).encode()).hexdigest()[:32]
 
 
 def shown_trace(trace: TraceReader) -> Translate:

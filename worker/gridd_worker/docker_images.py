@@ -57,6 +57,7 @@ class ImageOptions:
     no_progress_s: float = _NO_PROGRESS_S
     builds: bool = True
     builder: BuilderName = "classic"
+    shared: bool = True  # strangers submit here
     registry_auth: Path | None = None
     git_credentials: Path | None = None
     private_addresses: bool = False  # a build's source may be at one
@@ -107,6 +108,7 @@ class Images:
         self._builder = Builder(
             self._docker, sources, scratch, worker=self._worker, build_s=options.build_s,
             builder=options.builder, engine=Engine(self._native, _is_recent(version)),
+            shared=options.shared,
         )  # fmt: skip
         if options.data is not None:
             await self.store.open()
