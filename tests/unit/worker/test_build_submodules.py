@@ -1,8 +1,10 @@
 """Submodules and large files of a git source, over a real git and a server on loopback."""
 
 import hashlib
+import io
 import os
 import re
+import tarfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from gridd_worker import build_lfs, build_submodules
 from gridd_worker.build_fetch import Sources
 from gridd_worker.build_git import GitFetcher
 from gridd_worker.build_lfs import pointers
-from gridd_worker.build_source import Git
+from gridd_worker.build_source import Archive, Git
 from gridd_worker.build_submodules import Module, module_url, read_modules
 from gridd_worker.http_client import Http
 from gridd_worker.image_error import ImageError
@@ -254,6 +256,26 @@ async def test_a_server_that_lies_or_leads_elsewhere(server: GitServer, fetched,
     monkeypatch.setattr(build_lfs, "_ANSWER_BYTES_MAX", 10)
     with pytest.raises(ImageError, match="answered with more than 10 bytes"):
         await fetched()
+
+
+async def test_an_archive_with_pointers_says_so(server: GitServer, tmp_path):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, text in ((".gitattributes", ATTRIBUTES), ("a.bin", pointer(b"x" * 10))):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(text)
+            tar.addfile(entry, io.BytesIO(text.encode()))
+    serve(server, buffer.getvalue())
+    (oid,) = server.large
+    source, said = Archive(f"{server.address}/large/{oid}"), list[str]()
+    http = Http("", private=True)
+    try:
+        sources = Sources(http, GitFetcher(http.resolve))
+        revision = await sources.revision(source, tmp_path, said.append)
+        await sources.tree(source, revision, tmp_path, said.append)
+    finally:
+        await http.close()
+    assert said[-1].startswith("1 files are LFS pointers without their content")
 
 
 def test_what_is_taken_for_a_pointer(tmp_path):
