@@ -21,6 +21,7 @@ from gridd_worker.docker_config import cache_volume
 from gridd_worker.docker_images import ImageError, ImageOptions, Images
 from gridd_worker.outputs import collect
 from gridd_worker.runtime import RuntimeUnavailable
+from gridd_worker.usage import Gauge
 from tests.system.support.engines import Line
 from tests.system.support.registry import push, registry
 
@@ -220,6 +221,32 @@ async def test_stop_is_quick_whatever_the_children_do(bench, runtime, engine, un
     assert outcome.exit_code == 137
     assert not outcome.timed_out
     await run.stop()
+
+
+@pytest.mark.parametrize("told_by", ["the kernel's files", "the engine"])
+async def test_what_a_program_uses(bench, runtime, until, monkeypatch, told_by):
+    """Three quarters of a cpu, and the memory that it holds (not what it has read of a file)."""
+    asked: list[str] = []
+    if told_by == "the engine":
+        monkeypatch.setattr(docker_run, "of_container", asked.append)
+    hold = "x=$(head -c 30000000 /dev/zero | tr '\\0' x)"
+    script = f"head -c 60000000 /dev/zero >/tmp/f; cat /tmp/f >/dev/null; {hold}; echo up;"
+    task = bench.task(shell(f"{script} while :; do :; done"), cpus=0.75)
+    run = await runtime.start(task, bench.recorder.log, bench.recorder.on_start)
+    try:
+        await until(lambda: bench.recorder.text() == "up\n", lambda: bench.recorder.lines)
+        gauge = Gauge()
+        await gauge.look(run.usage)
+        await asyncio.sleep(1)
+        await gauge.look(run.usage)
+    finally:
+        await run.stop()
+    assert bool(asked) is (told_by == "the engine")
+    assert gauge.cpus is not None
+    assert 0.2 < gauge.cpus < 1, "of three quarters, on a machine that others use too"
+    assert gauge.memory is not None
+    assert 30_000_000 < gauge.memory < 80_000_000
+    assert await run.usage() is None
 
 
 async def test_cancelled_wait_stops_the_run(bench, runtime, engine, until):

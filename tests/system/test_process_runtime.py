@@ -13,6 +13,7 @@ import pytest
 
 from gridd_worker.cgroups import usable
 from gridd_worker.process import ProcessRuntime
+from gridd_worker.usage import Gauge
 
 WAYS = ["sandbox", "direct"]
 
@@ -68,6 +69,26 @@ def processes_with(word: str) -> list[str]:
         if word in line:
             found.append(line)
     return found
+
+
+async def test_what_a_program_uses_with_its_children(bench, runtime, until):
+    hold = "x=$(head -c 30000000 /dev/zero | tr '\\0' x)"
+    script = f"{hold}; echo up; while :; do :; done & while :; do :; done"
+    task = bench.task(shell(script), cpus=0.75)
+    run = await runtime.start(task, bench.recorder.log, bench.recorder.on_start)
+    try:
+        await until(lambda: bench.recorder.text() == "up\n", lambda: bench.recorder.lines)
+        gauge = Gauge()
+        await gauge.look(run.usage)
+        await asyncio.sleep(1)
+        await gauge.look(run.usage)
+    finally:
+        await run.stop()
+    assert gauge.cpus is not None
+    assert gauge.cpus > 0.2
+    assert gauge.memory is not None
+    assert 30_000_000 < gauge.memory < 300_000_000
+    assert await run.usage() is None
 
 
 async def test_streams_apart_and_in_order(bench, runtime):

@@ -58,7 +58,7 @@ async def run_worker(
     with contextlib.suppress(NotImplementedError):  # Windows
         for number in caught:
             loop.add_signal_handler(number, agent.stop)
-    showing = asyncio.create_task(view.show(agent.picture)) if view is not None else None
+    showing = asyncio.create_task(view.show(agent.picture, agent.measure)) if view else None
     try:
         await agent.run()
     finally:
@@ -110,6 +110,10 @@ class Agent:
             jobs=tuple(job for one in self._servings for job in one.pictures()),
             draining=self._stopping.is_set(),
         )
+
+    async def measure(self) -> None:
+        """For ``picture``: look at what each job uses. Bounded as ``AttemptTask.measure`` is."""
+        await asyncio.gather(*(one.measure() for one in self._servings))
 
     async def run(self) -> None:
         """Raises ``CannotStart``."""

@@ -18,6 +18,7 @@ from gridd_worker.log import about_job
 from gridd_worker.runtime import RuntimeUnavailable
 from gridd_worker.shared import Shared
 from gridd_worker.slots import Needs, Taken
+from gridd_worker.usage import Gauge
 from gridd_worker.view import JobPicture
 
 SLOT_WAIT_S = 10.0  # a push waits this long for what a stopping run still has, then is given back
@@ -52,6 +53,8 @@ class AttemptTask:
         self._stoppable = True  # false once there is a result: then nothing is left to stop
         self._began = time.monotonic()
         self._taken: Taken | None = None
+        self._execution: Execution | None = None
+        self._gauge = Gauge()
 
     def start(self) -> asyncio.Task[None]:
         name = f"job {self.push.job[:8]}"
@@ -61,6 +64,11 @@ class AttemptTask:
     def stop(self) -> None:
         if self._stoppable:
             self.task.cancel()
+
+    async def measure(self) -> None:
+        """For ``picture``: look at what the program uses. Takes ``usage.LOOK_MAX_S`` at most."""
+        if self._execution is not None:
+            await self._gauge.look(self._execution.usage)
 
     def picture(self) -> JobPicture:
         """For people."""
@@ -76,6 +84,8 @@ class AttemptTask:
             cpus=taken.millicpus / 1000 if taken else 0,
             memory=taken.memory if taken else 0,
             gpus=taken.gpus if taken else (),
+            busy_cpus=self._gauge.cpus,
+            used_memory=self._gauge.memory,
             last=last.text.rstrip("\n") if last is not None else "",
         )
 
@@ -142,7 +152,7 @@ class AttemptTask:
             self._conversation.uploading(job, attempt)
 
         config = self._shared.config
-        execution = Execution(
+        execution = self._execution = Execution(
             Order(
                 push,
                 order,

@@ -22,6 +22,7 @@ from aiodocker import Docker, DockerError
 from gridd_worker.docker_logs import BROKEN, follow, open_stream, parse_time
 from gridd_worker.remarks import ended, lost
 from gridd_worker.runtime import LogSink, Outcome, Run, RuntimeUnavailable, Task
+from gridd_worker.usage import Use, of_container, of_engine
 
 _log = logging.getLogger("gridd_worker")
 
@@ -113,6 +114,16 @@ class DockerRun(Run):
             self._supervision.cancel()
             await asyncio.wait([self._supervision])
         await remove(self._docker, self._container)
+
+    async def usage(self) -> Use | None:
+        if (use := of_container(self._container)) is not None:
+            return use
+        path = f"containers/{self._container}/stats"
+        try:
+            params = {"stream": "false", "one-shot": "true"}
+            return of_engine(await self._docker._query_json(path, params=params))
+        except (*BROKEN, ValueError):
+            return None
 
     async def discard(self) -> None:
         await remove(self._docker, self._container)

@@ -19,6 +19,7 @@ from gridd_protocol.limits import RESULT_BYTES_MAX
 from gridd_protocol.messages import LogLine, Push, Reason
 from gridd_protocol.results import Result
 from gridd_worker.runtime import Allowance, LogSink, Outcome, Run, Runtime, Task
+from gridd_worker.usage import Use
 from gridd_worker.workspace import InputError, OutputError, Place, Workspaces
 
 CLEAN_MAX_S = 90.0  # a container and a tree of files are removed by then
@@ -81,6 +82,7 @@ class Execution:
         self._log = log
         self._started = started
         self._uploading = uploading
+        self._running: Run | None = None
         self._over: Run | None = None
 
     async def resume(self) -> Ending | None:
@@ -110,6 +112,10 @@ class Execution:
         run = await self._runtime.start(self._task(place), self._log, self._started)
         return await self._concluded(place, await self._waited(run))
 
+    async def usage(self) -> Use | None:
+        """What the program uses now; ``None`` when none runs, or it can't be told."""
+        return await self._running.usage() if self._running is not None else None
+
     async def clean(self) -> None:
         """What the attempt leaves on this machine goes away. A cancel does not shorten it."""
         if (error := await _despite_cancels(self._clean(), CLEAN_MAX_S)) is not None:
@@ -131,6 +137,7 @@ class Execution:
         return await self._with_outputs(place, outcome)
 
     async def _waited(self, run: Run) -> Outcome:
+        self._running = run
         try:
             outcome = await run.wait()
             self._over = run
@@ -138,6 +145,8 @@ class Execution:
         except BaseException:  # cancelled, or a fault of the runtime: nothing may go on running
             await _stop(run, self._order.push.job)
             raise
+        finally:
+            self._running = None
 
     async def _with_outputs(self, place: Place, outcome: Outcome) -> Ending:
         try:

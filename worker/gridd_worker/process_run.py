@@ -17,6 +17,7 @@ from gridd_worker.cgroups import Group
 from gridd_worker.lines import LineJoiner
 from gridd_worker.remarks import KILLED, ended, not_run
 from gridd_worker.runtime import Allowance, LogSink, Outcome, Run, RuntimeUnavailable
+from gridd_worker.usage import Use, descendants, of_processes
 
 _log = logging.getLogger("gridd_worker")
 
@@ -60,6 +61,13 @@ class ProcessRun(Run):
         self._stopped = True
         await self._kill()
         await asyncio.wait([self._supervision])
+
+    async def usage(self) -> Use | None:
+        if self._group is not None:
+            return self._group.use()
+        if self._process.returncode is not None:
+            return None
+        return await asyncio.to_thread(lambda: of_processes(descendants(self._process.pid)))
 
     async def _supervise(self) -> Outcome:
         streams = (self._process.stdout, self._process.stderr)

@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 
 from gridd_protocol.definitions import Definition
 from gridd_protocol.messages import Kind, LogLine, Step
+from gridd_worker.usage import Use
 
 LogSink = Callable[[Step, list[LogLine]], None]
 """Takes lines at once and never blocks; it bounds what it holds."""
@@ -81,6 +82,10 @@ class Run(Protocol):
     async def wait(self) -> Outcome: ...
 
     async def stop(self) -> None: ...
+
+    async def usage(self) -> Use | None:
+        """What the program uses now, for people; ``None`` when it can't be had. Never raises."""
+        return None
 
     async def discard(self) -> None:
         """Remove what is left of a run that is over. Called when its result is safe: until then

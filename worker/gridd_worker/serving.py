@@ -97,6 +97,10 @@ class Serving:
         """The attempts whose runs are ours to end."""
         return {(self.queue, job, attempt) for job, attempt in self._running}
 
+    async def measure(self) -> None:
+        """For ``pictures``. Bounded as ``AttemptTask.measure`` is."""
+        await asyncio.gather(*(attempt.measure() for attempt in self._running.values()))
+
     def pictures(self) -> list[JobPicture]:
         """What runs, for people."""
         return [attempt.picture() for attempt in self._running.values()]

@@ -11,7 +11,7 @@ import os
 import shutil
 import unicodedata
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TextIO
@@ -20,6 +20,7 @@ from gridd_protocol.units import format_bytes
 from gridd_worker.log import SHORT, plain
 
 REDRAW_S: Final = 0.5
+MEASURE_S: Final = 2.0  # between two looks at what the jobs use
 LINES_MAX: Final = 1_000  # of the log, between two redraws; the rest is left out, and counted
 ROWS_MAX: Final = 16
 _UP: Final = "\x1b[{}A"
@@ -37,6 +38,8 @@ class JobPicture:
     memory: int  # bytes; 0: no limit
     gpus: tuple[str, ...]
     last: str
+    busy_cpus: float | None = None  # None: not known
+    used_memory: int | None = None  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,30 +95,43 @@ def rows(picture: Picture, usage: Usage, width: int, height: int) -> list[str]:
         head += f" ({picture.connected} of {len(picture.queues)} connected)"
     if picture.draining:
         head += ", stopping"
-    used = picture.cpus - picture.free_cpus
-    head += f" ─ {len(picture.jobs)} jobs, {used:g} of {picture.cpus:g} cpus"
-    head += f" ─ machine {usage.cpu:.0%} cpu, {format_bytes(usage.memory)} of "
-    head += f"{format_bytes(usage.memory_all)}"
-    block = [_cut(head, width)]
+    sums = f"─ {_sums(picture)} ─ machine {usage.cpu:.0%}, {format_bytes(usage.memory)}"
+    sums += f"/{format_bytes(usage.memory_all)}"
+    heads = [f"{head} {sums}"] if len(head) + 1 + len(sums) <= width else [head, sums]
+    block = [_cut(row, width) for row in heads]
     block += [_cut(f"! {hold}", width) for hold in picture.holds]
     room = max(height - len(block), 1)
     shown = picture.jobs if len(picture.jobs) <= room else picture.jobs[: room - 1]
-    block += [_cut(_row(job), width) for job in shown]
+    several = len(picture.queues) > 1
+    block += [_cut(_row(job, several=several), width) for job in shown]
     if len(shown) < len(picture.jobs):
         block.append(_cut(f"  and {len(picture.jobs) - len(shown)} more", width))
     return block[: max(height, 1)]
 
 
-def _row(job: JobPicture) -> str:
-    has = f"{job.cpus:g} cpu"
-    if job.memory:
-        has += f" {format_bytes(job.memory)}"
-    if job.gpus:
-        has += f" gpu {','.join(job.gpus)}"
+def _sums(picture: Picture) -> str:
+    """What the jobs were given together and what they use, those of which it is known."""
+    given = picture.cpus - picture.free_cpus
+    said = f"{len(picture.jobs)} jobs, {given:g} of {picture.cpus:g} cpus"
+    cpus = [job.busy_cpus for job in picture.jobs if job.busy_cpus is not None]
+    memory = [job.used_memory for job in picture.jobs if job.used_memory is not None]
+    if cpus or memory:
+        said += f", using {sum(cpus):.1f} and {format_bytes(sum(memory))}"
+    return said
+
+
+def _row(job: JobPicture, *, several: bool) -> str:
+    """``73% of 2 cpu`` is of the two that it may use; a dash stands for what is not known.
+    ``several``: there are other queues than this job's."""
+    share = "–" if job.busy_cpus is None or not job.cpus else f"{job.busy_cpus / job.cpus:.0%}"
+    share += f" of {job.cpus:g} cpu"
+    memory = "–" if job.used_memory is None else format_bytes(job.used_memory)
+    memory += f"/{format_bytes(job.memory)}" if job.memory else ""
+    gpus = f" gpu {','.join(job.gpus)}" if job.gpus else ""
     minutes, seconds = divmod(job.seconds, 60)
     return (
-        f"  {job.job[:SHORT]} {job.queue[:16]:<8} {job.phase:<9} {minutes:>3}:{seconds:02} "
-        f"{has:<14} {job.last}"
+        f"  {job.job[:SHORT]}{f' {job.queue[:16]:<8}' if several else ''} {job.phase:<9} "
+        f"{minutes:>3}:{seconds:02} {share:>13}  {memory:<13}{gpus}  {job.last}"
     )
 
 
@@ -149,8 +165,13 @@ class View(logging.Handler):
         self._left_out += len(self._lines) == LINES_MAX
         self._lines.append(self.format(record))
 
-    async def show(self, picture: Callable[[], Picture]) -> None:
-        """Until cancelled; then the block is gone and the log's last lines are written."""
+    async def show(
+        self, picture: Callable[[], Picture], measure: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """Until cancelled; then the block is gone and the log's last lines are written.
+        ``measure`` is called every ``MEASURE_S``, for the next ``picture``; drawing does not wait
+        for it."""
+        measuring = asyncio.create_task(_again(measure)) if measure is not None else None
         try:
             while True:
                 size = shutil.get_terminal_size()
@@ -158,6 +179,9 @@ class View(logging.Handler):
                 self.draw(rows(picture(), self._usage(), size.columns - 1, height))
                 await asyncio.sleep(REDRAW_S)
         finally:
+            if measuring is not None:
+                measuring.cancel()
+                await asyncio.gather(measuring, return_exceptions=True)
             self.draw([])
 
     def draw(self, block: list[str]) -> None:
@@ -171,8 +195,8 @@ class View(logging.Handler):
         if left_out:
             text += f"… {left_out} lines of the log left out\n"
         text += "".join(f"{line}\n" for line in lines)
-        for number, row in enumerate(block):
-            style = _BOLD if row.startswith("!") else _DIM if number == 0 else ""
+        for row in block:
+            style = _BOLD if row.startswith("!") else _DIM if row.startswith("─") else ""
             text += f"{style}{row}{_PLAIN if style else ''}\n"
         try:
             self._stream.write(text)
@@ -180,6 +204,12 @@ class View(logging.Handler):
         except (OSError, ValueError):  # the terminal is gone; the worker is not
             return
         self._drawn = block
+
+
+async def _again(measure: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await measure()
+        await asyncio.sleep(MEASURE_S)
 
 
 def wanted(stream: TextIO, *, plain_lines: bool, json_lines: bool) -> bool:

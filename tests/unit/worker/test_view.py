@@ -12,15 +12,45 @@ import pytest
 from gridd_worker.log import JsonFormatter, TextFormatter, about_job, set_up
 from gridd_worker.view import JobPicture, Meter, Picture, Usage, View, rows, wanted
 
-JOB = JobPicture("3853b38e" + "0" * 56, "q", "running", 65, 2, 1 << 30, ("1", "3"), "step 7")
+JOB = JobPicture(
+    *("3853b38e" + "0" * 56, "q", "running", 65, 2, 1 << 30, ("1", "3"), "step 7"),
+    busy_cpus=1.46,
+    used_memory=412 << 20,
+)
 PICTURE = Picture("w1", ("q", "r"), 2, 4, 2, (), (JOB,))
 USAGE = Usage(0.371, 6 << 30, 8 << 30)
 
 
 def test_the_block_says_what_runs_and_what_the_machine_does() -> None:
     head, row = rows(PICTURE, USAGE, 120, 10)
-    assert head == "─ w1: q, r ─ 1 jobs, 2 of 4 cpus ─ machine 37% cpu, 6 GiB of 8 GiB"
-    assert row == "  3853b38e q        running     1:05 2 cpu 1 GiB gpu 1,3 step 7"
+    assert head == (
+        "─ w1: q, r ─ 1 jobs, 2 of 4 cpus, using 1.5 and 412 MiB ─ machine 37%, 6 GiB/8 GiB"
+    )
+    assert row == (
+        "  3853b38e q        running     1:05  73% of 2 cpu  412 MiB/1 GiB gpu 1,3  step 7"
+    )
+
+
+def test_a_worker_of_one_queue_on_80_columns() -> None:
+    picture = Picture("54a55185-03f1-450c-af96-2b51195b596b", ("q",), 1, 4, 2, (), (JOB,))
+    assert rows(picture, USAGE, 80, 10) == [
+        "─ 54a55185-03f1-450c-af96-2b51195b596b: q",
+        "─ 1 jobs, 2 of 4 cpus, using 1.5 and 412 MiB ─ machine 37%, 6 GiB/8 GiB",
+        "  3853b38e running     1:05  73% of 2 cpu  412 MiB/1 GiB gpu 1,3  step 7",
+    ]
+
+
+def test_what_is_not_known_is_not_made_up() -> None:
+    waiting = JobPicture("a" * 64, "q", "waiting", 1, 0, 0, (), "", busy_cpus=0.0)
+    unread = JobPicture("b" * 64, "q", "running", 1, 0.5, 1 << 20, (), "")
+    head, first, second = rows(
+        Picture("w1", ("q",), 1, 4, 2, (), (waiting, unread)), USAGE, 120, 10
+    )
+    assert "2 of 4 cpus, using 0.0 and 0 B ─" in head
+    assert "   – of 0 cpu  – " in first
+    assert "  – of 0.5 cpu  –/1 MiB " in second
+    [head, _] = rows(Picture("w1", ("q",), 1, 4, 2, (), (unread,)), USAGE, 120, 10)
+    assert "2 of 4 cpus ─" in head
 
 
 def test_what_is_wrong_stands_above_the_jobs() -> None:
@@ -35,7 +65,7 @@ def test_the_block_fits_the_terminal() -> None:
     block = rows(picture, USAGE, 40, 6)
     assert len(block) == 6
     assert all(len(row) <= 40 for row in block)
-    assert block[-1] == "  and 26 more"
+    assert block[-1] == "  and 27 more"
 
 
 def test_a_job_can_not_play_with_the_terminal() -> None:
@@ -105,6 +135,24 @@ async def test_it_draws_until_it_is_cancelled_and_cleans_up() -> None:
     showing.cancel()
     await asyncio.gather(showing, return_exceptions=True)
     assert terminal.getvalue().endswith("the last words\n")
+
+
+async def test_looks_at_the_jobs_do_not_hold_up_the_drawing() -> None:
+    terminal = Terminal()
+    looks = 0
+
+    async def measure() -> None:
+        nonlocal looks
+        looks += 1
+        await asyncio.Event().wait()
+
+    view = View(terminal, lambda: USAGE)
+    showing = asyncio.create_task(view.show(lambda: PICTURE, measure))
+    while not looks or "3853b38e" not in terminal.getvalue():
+        await asyncio.sleep(0)
+    showing.cancel()
+    await asyncio.gather(showing, return_exceptions=True)
+    assert looks == 1
 
 
 def test_the_meter_reads_the_machine(tmp_path: Path) -> None:
