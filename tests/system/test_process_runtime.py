@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from gridd_worker.cgroups import usable
+from gridd_worker.disk_watch import DiskWatch
 from gridd_worker.process import ProcessRuntime
 from gridd_worker.usage import Gauge
 
@@ -89,6 +90,22 @@ async def test_what_a_program_uses_with_its_children(bench, runtime, until):
     assert gauge.memory is not None
     assert 30_000_000 < gauge.memory < 300_000_000
     assert await run.usage() is None
+
+
+async def test_who_writes_for_ever_is_ended(bench, runtime, monkeypatch):
+    monkeypatch.setattr("gridd_worker.disk_watch.LOOK_S", 0.2)
+    runtime._disk = DiskWatch(24 << 20)
+    place = "${JOB_OUTPUTS:-/outputs}/big"
+    write = "while :; do dd if=/dev/zero bs=1M count=1 2>/dev/null {}; sleep 0.02; done"
+    task = bench.task(shell(write.format(f'>>"{place}"')))
+    outcome, _ = await bench.run(runtime, task)
+    assert (outcome.error or "").startswith("the job wrote ")
+    assert "24 MiB are allowed (--job-disk): " in (outcome.error or "")
+    assert (outcome.exit_code, outcome.timed_out) == (137, False)
+    if os.geteuid() == 0:  # what others hold open is seen by root only
+        hidden = f'exec 3>"{place}"; rm "{place}"; {write.format(">&3")}'
+        outcome, _ = await bench.run(runtime, bench.task(shell(hidden)))
+        assert "MiB in files that it removed and holds open" in (outcome.error or "")
 
 
 async def test_streams_apart_and_in_order(bench, runtime):

@@ -15,6 +15,7 @@ from typing import Any
 
 from gridd_worker.checkpoints import Checkpoint, Checkpoints
 from gridd_worker.config import Config
+from gridd_worker.disk_watch import DiskWatch
 from gridd_worker.home import CannotStart, kept_id, own_directory, own_id
 from gridd_worker.keeping import Keeping
 from gridd_worker.machine import Machine
@@ -345,6 +346,7 @@ class Agent:
 def make_runtime(config: Config, worker: str, *, owner: bool = True) -> Runtime:
     """The runtime that the owner chose; imported only then. ``owner``: this process holds the data
     directory; without that nothing in there is touched."""
+    disk = DiskWatch(config.job_disk, config.min_free_disk, [config.data_directory])
     match config.runtime:
         case "docker":
             from gridd_worker.docker import DockerRuntime
@@ -371,11 +373,17 @@ def make_runtime(config: Config, worker: str, *, owner: bool = True) -> Runtime:
                 network=config.job_network, runtime=config.docker_runtime, user=config.user
             )
             grid = hashlib.sha256(config.api_address.encode()).hexdigest()[:16]
-            return DockerRuntime(worker=worker, grid=grid, images=images, containers=containers)
+            return DockerRuntime(
+                worker=worker,
+                grid=grid,
+                images=images,
+                containers=containers,
+                disk=disk,
+            )
         case "process":
             from gridd_worker.process import ProcessRuntime
 
-            return ProcessRuntime(network_limited=config.job_network != "lan")
+            return ProcessRuntime(network_limited=config.job_network != "lan", disk=disk)
         case "null":
             from gridd_worker.null import NullRuntime
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Final
 
 from gridd_worker.runtime import Allowance
-from gridd_worker.usage import Use, of_processes
 
 _log = logging.getLogger("gridd_worker")
 
@@ -52,14 +51,11 @@ class Group:
                     return int(value) > 0
         return False
 
-    def use(self) -> Use | None:
-        """By the processes of the group: their cpu time is counted in no group of ours on a
-        machine that keeps the two controllers for it apart."""
-        try:
-            processes = (self.folders[0] / "cgroup.procs").read_text().split()
-        except OSError:
-            return None
-        return of_processes(map(int, processes))
+    def processes(self) -> list[int]:
+        """Those in it now."""
+        with suppress(OSError, ValueError):
+            return [int(line) for line in self.joins[0].read_text().split()]
+        return []
 
     async def remove(self) -> None:
         """Once every process is gone. What can't be removed is logged and left."""

@@ -27,6 +27,7 @@ BuilderName = Literal["classic", "buildkit", "auto"]
 
 NULL_CPUS = 256.0  # the null runtime uses nothing, so it need not be held back by the machine
 MIN_FREE_DISK_BYTES = 256 << 20  # chosen: logs, notes and small outputs of what runs still fit
+JOB_DISK_BYTES = 20 << 30  # chosen: a large data set fits, and a usual disk does not fill at once
 
 
 class ConfigError(Exception):
@@ -70,6 +71,7 @@ class Config:
     git_credentials: Path | None = None
     private_addresses: PrivateAddresses = "refuse"  # of inputs and of builds' sources
     job_network: JobNetwork = "lan"
+    job_disk: int = JOB_DISK_BYTES  # 0: no limit
     docker_runtime: str | None = None  # None: the engine's default
     user: str | None = None  # numbers, UID or UID:GID; None: the image's
 
@@ -176,6 +178,11 @@ SETTINGS: tuple[Setting, ...] = (
         *("min_free_disk", "min-free-disk", parse_bytes, "SIZE"),
         "take no jobs while less is free where the data directory is; 0 does not look (default: "
         "256m)",
+    ),
+    Setting(
+        *("job_disk", "job-disk", parse_bytes, "SIZE"),
+        "stop a job that has written more to this machine's disk: in its container, outputs and "
+        "cache together; 0: no limit (default: 20g)",
     ),
     Setting(
         *("log_format", "log-format", read.one_of("text", "json"), "text|json"),

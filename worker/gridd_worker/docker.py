@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Set
+from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
@@ -19,6 +20,7 @@ from gridd_protocol.definitions import Definition
 from gridd_protocol.messages import Kind
 from gridd_protocol.names import NO_NETWORK_TAG
 from gridd_worker.commandline import CommandError
+from gridd_worker.disk_watch import DiskWatch
 from gridd_worker.docker_build import BuildRoom
 from gridd_worker.docker_config import (
     LABEL_ATTEMPT,
@@ -28,8 +30,10 @@ from gridd_worker.docker_config import (
     LABEL_WORKER,
     NETWORKS,
     ContainerOptions,
+    cache_volume,
     container_config,
 )
+from gridd_worker.docker_disk import DockerDisk, may_size_layers
 from gridd_worker.docker_images import ImageError, ImageOptions, Images
 from gridd_worker.docker_logs import BROKEN
 from gridd_worker.docker_network import close_addresses, ensure_network
@@ -69,6 +73,7 @@ class DockerRuntime(Runtime):
         grid: str = "",
         images: ImageOptions | None = None,
         containers: ContainerOptions | None = None,
+        disk: DiskWatch | None = None,
     ) -> None:
         self._host = host or os.environ.get("DOCKER_HOST") or _SOCKET
         self._worker = worker
@@ -78,6 +83,9 @@ class DockerRuntime(Runtime):
         self._images: Images | None = None
         self._image_options = images
         self._options = containers or ContainerOptions()
+        self._watch = disk
+        self._disk = DockerDisk(disk) if disk is not None and disk.wanted else None
+        self._sizes_layers = False
         self._cpus = 1.0
         self._about = "docker: not open"
 
@@ -106,6 +114,9 @@ class DockerRuntime(Runtime):
             ) from None
         self._cpus = float(info.get("NCPU") or 1)
         self._about = f"docker {info.get('ServerVersion')}: {self._cpus:g} cpus"
+        self._sizes_layers = may_size_layers(info)
+        if self._watch is not None and (root := info.get("DockerRootDir")):
+            self._watch.add_folder(Path(root))
         try:
             self._check_runtime(info.get("Runtimes") or {})
             await self._close_addresses()
@@ -180,7 +191,9 @@ class DockerRuntime(Runtime):
         try:
             for container, key in await self._ours(self._docker):
                 if key == (task.queue, task.job, task.attempt):
-                    return await DockerRun.adopt(self._docker, container, task, log, started)
+                    return await DockerRun.adopt(
+                        self._docker, container, task, log, started, self._disk
+                    )
         except BROKEN as error:
             raise RuntimeUnavailable(
                 f"the Docker engine does not answer: {error or type(error).__name__}"
@@ -231,6 +244,8 @@ class DockerRuntime(Runtime):
                     await remove(self._docker, container)
 
     async def close(self) -> None:
+        if self._disk is not None:
+            await self._disk.close()
         if self._images is not None:
             await self._images.close()
         if self._docker is not None:
@@ -276,13 +291,29 @@ class DockerRuntime(Runtime):
     ) -> DockerRun:
         await ensure_network(docker, self._options.network)
         config["Labels"][LABEL_GRID] = self._grid
-        container = await _created(docker, config)
+        if self._disk is not None:
+            await self._disk.make_room(docker, cache_volume(task.queue))
+        container = await self._created_in_bounds(docker, config)
         try:
-            return await DockerRun.begin(docker, container, task, log, started)
+            return await DockerRun.begin(docker, container, task, log, started, self._disk)
         except BaseException:
             # Also on a cancel: nothing must be left behind that nobody knows of.
             await asyncio.shield(remove(docker, container))
             raise
+
+    async def _created_in_bounds(self, docker: Docker, config: dict[str, Any]) -> str:
+        """With the engine's own limit on the container's layer, where it has one. It says so only
+        when it is asked for one."""
+        if self._sizes_layers and self._watch is not None and self._watch.limit:
+            sized = {**config["HostConfig"], "StorageOpt": {"size": str(self._watch.limit)}}
+            try:
+                return await _created(docker, {**config, "HostConfig": sized})
+            except DockerError as error:
+                if not any(word in error.message.lower() for word in ("storage", "quota")):
+                    raise
+                self._sizes_layers = False
+                _log.info("the engine can't limit what containers write: %s", error.message)
+        return await _created(docker, config)
 
     async def _ours(self, docker: Docker) -> list[tuple[str, Key | None]]:
         """This worker's containers, with what they run."""

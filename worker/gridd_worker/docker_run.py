@@ -19,8 +19,9 @@ from typing import Any, Final
 import aiohttp
 from aiodocker import Docker, DockerError
 
+from gridd_worker.docker_disk import DockerDisk
 from gridd_worker.docker_logs import BROKEN, follow, open_stream, parse_time
-from gridd_worker.remarks import ended, lost
+from gridd_worker.remarks import ended, excessive, lost
 from gridd_worker.runtime import LogSink, Outcome, Run, RuntimeUnavailable, Task
 from gridd_worker.usage import Use, of_container, of_engine
 
@@ -37,8 +38,18 @@ _ENDED_BY_ENGINE: Final = (137, 143, 255)
 class DockerRun(Run):
     """A container under way. Made by ``DockerRun.begin`` or ``DockerRun.adopt``."""
 
-    def __init__(self, docker: Docker, container: str, task: Task, log: LogSink) -> None:
+    def __init__(
+        self,
+        docker: Docker,
+        container: str,
+        task: Task,
+        log: LogSink,
+        disk: DockerDisk | None = None,
+    ) -> None:
         self._docker = docker
+        self._disk = disk
+        self._outputs = task.outputs
+        self._excess: str | None = None  # why it was ended
         self._container = container
         self._limit_s = task.allowance.run_ms_max / 1000
         self._log = log
@@ -57,10 +68,11 @@ class DockerRun(Run):
         task: Task,
         log: LogSink,
         started: Callable[[], None],
+        disk: DockerDisk | None = None,
     ) -> "DockerRun":
         """Starts the created ``container``. Raises what the engine answered when it does not
         start; the caller removes it then."""
-        run = cls(docker, container, task, log)
+        run = cls(docker, container, task, log, disk)
         run._supervision = asyncio.create_task(run._supervise(started))
         try:
             await run._running
@@ -78,11 +90,12 @@ class DockerRun(Run):
         task: Task,
         log: LogSink,
         started: Callable[[], None],
+        disk: DockerDisk | None = None,
     ) -> "DockerRun | None":
         """Takes up a container that an earlier process started: its log is read from the
         beginning, its time limit counts from its start. ``None`` when it never ran, is gone, or
         has ended as an engine that goes down ends its containers."""
-        run = cls(docker, container, task, log)
+        run = cls(docker, container, task, log, disk)
         state = await run._state()
         if state is None or state.get("Status") in ("created", "removing", "dead"):
             return None
@@ -161,22 +174,34 @@ class DockerRun(Run):
             follow(self._docker, self._container, self._tell, self._exited)
         )
         exiting = asyncio.create_task(self._exit(exit_stream))
+        # Ends, with the reason, when the run has to.
+        writing = asyncio.create_task(self._look_after_disk())
         try:
-            timed_out = False
             left_s = max(0.0, self._started_at + self._limit_s - time.monotonic())
             # One that had ended before we came keeps its exit code, however long we were away.
-            done, _ = await asyncio.wait([exiting], timeout=None if ended else left_s)
-            if not done:
-                timed_out = True
+            done, _ = await asyncio.wait(
+                [exiting, writing],
+                timeout=None if ended else left_s,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            timed_out = not done
+            if exiting not in done:
+                self._excess = writing.result() if writing in done else None
                 await self._kill()
             await exiting
             self._exited.set()
             incomplete = await self._log_ended(follower)
             return await self._outcome(timed_out, incomplete)
         finally:
-            for helper in (follower, exiting):
+            for helper in (follower, exiting, writing):
                 helper.cancel()
-            await asyncio.gather(follower, exiting, return_exceptions=True)
+            await asyncio.gather(follower, exiting, writing, return_exceptions=True)
+
+    async def _look_after_disk(self) -> str:
+        if self._disk is None:
+            await asyncio.Event().wait()
+            raise AssertionError("nobody sets it")
+        return await self._disk.look_after(self._docker, self._container, self._outputs)
 
     def _tell(self, lines: list[Any]) -> None:
         self._log("Running", lines)
@@ -248,12 +273,14 @@ class DockerRun(Run):
             return lost(f"container {self._container[:12]} was removed from outside", run_ms)
         exit_code = int(state.get("ExitCode", -1))
         out_of_memory = bool(state.get("OOMKilled"))
-        wanted = timed_out or self._stopping or out_of_memory
+        wanted = timed_out or self._stopping or out_of_memory or self._excess is not None
         by_engine = exit_code in _ENDED_BY_ENGINE and not wanted
         if by_engine and (self._engine_lost or not await self._engine_listens()):
             raise RuntimeUnavailable(
                 f"the Docker engine was restarted and ended container {self._container[:12]}"
             )
+        if self._excess is not None:
+            return excessive(self._excess, exit_code, _duration_ms(state, run_ms))
         outcome = ended(
             exit_code,
             _duration_ms(state, run_ms),

@@ -19,6 +19,7 @@ from gridd_protocol.messages import Kind
 from gridd_protocol.names import NO_NETWORK_TAG
 from gridd_worker.cgroups import Group, make_group, sweep, usable
 from gridd_worker.commandline import CommandError, split_command, variables
+from gridd_worker.disk_watch import DiskWatch
 from gridd_worker.null import Ended
 from gridd_worker.process_run import ProcessRun
 from gridd_worker.remarks import not_run
@@ -45,7 +46,14 @@ class ProcessRuntime(Runtime):
 
     kinds: tuple[Kind, ...] = ("process",)
 
-    def __init__(self, *, sandbox: bool = True, network_limited: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        sandbox: bool = True,
+        network_limited: bool = False,
+        disk: DiskWatch | None = None,
+    ) -> None:
+        self._disk = disk
         self._network_limited = network_limited
         self._wants_sandbox = sandbox
         self._sandboxed = False
@@ -188,7 +196,14 @@ class ProcessRuntime(Runtime):
             raise
         started()
         return ProcessRun(
-            process, read_status, group, task.allowance, log, sandboxed=self._sandboxed
+            process,
+            read_status,
+            group,
+            task.allowance,
+            log,
+            sandboxed=self._sandboxed,
+            outputs=task.outputs,
+            disk=self._disk,
         )
 
     def _plan(

@@ -11,11 +11,14 @@ import os
 import signal
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 
 from gridd_worker.cgroups import Group
+from gridd_worker.disk_use import Part, device_of, occupied, unnamed
+from gridd_worker.disk_watch import DiskWatch
 from gridd_worker.lines import LineJoiner
-from gridd_worker.remarks import KILLED, ended, not_run
+from gridd_worker.remarks import KILLED, ended, excessive, not_run
 from gridd_worker.runtime import Allowance, LogSink, Outcome, Run, RuntimeUnavailable
 from gridd_worker.usage import Use, descendants, of_processes
 
@@ -39,6 +42,8 @@ class ProcessRun(Run):
         log: LogSink,
         *,
         sandboxed: bool,
+        outputs: Path,
+        disk: DiskWatch | None = None,
     ) -> None:
         self._process = process
         self._status = status
@@ -46,6 +51,10 @@ class ProcessRun(Run):
         self._limit_s = allowance.run_ms_max / 1000
         self._log = log
         self._sandboxed = sandboxed
+        # In the sandbox everything else is read-only or in memory.
+        self._folders = [outputs] if sandboxed else [outputs, outputs.parent / "cache"]
+        self._disk = disk
+        self._excess: str | None = None  # why it was ended
         self._began = time.monotonic()
         self._stopped = False
         self._supervision = asyncio.create_task(self._supervise())
@@ -63,11 +72,14 @@ class ProcessRun(Run):
         await asyncio.wait([self._supervision])
 
     async def usage(self) -> Use | None:
+        return of_processes(await self._processes())
+
+    async def _processes(self) -> list[int]:
         if self._group is not None:
-            return self._group.use()
+            return self._group.processes()
         if self._process.returncode is not None:
-            return None
-        return await asyncio.to_thread(lambda: of_processes(descendants(self._process.pid)))
+            return []
+        return await asyncio.to_thread(descendants, self._process.pid)
 
     async def _supervise(self) -> Outcome:
         streams = (self._process.stdout, self._process.stderr)
@@ -77,8 +89,8 @@ class ProcessRun(Run):
             if stream is not None
         ]
         try:
-            timed_out = not await self._ended_in_time()
-            if timed_out:
+            timed_out = not await self._ended_in_bounds()
+            if timed_out or self._excess is not None:
                 await self._kill()
             code = await self._process.wait()
             run_ms = round((time.monotonic() - self._began) * 1000)
@@ -93,13 +105,36 @@ class ProcessRun(Run):
             if self._group is not None:
                 await self._group.remove()
 
-    async def _ended_in_time(self) -> bool:
+    async def _ended_in_bounds(self) -> bool:
+        """False when its time is over. Returns before its end too, with ``_excess`` set."""
+        exiting = asyncio.create_task(self._process.wait())
+        writing = asyncio.create_task(self._look_after_disk())
         try:
-            async with asyncio.timeout(self._limit_s):
-                await self._process.wait()
-        except TimeoutError:
-            return False
-        return True
+            done, _ = await asyncio.wait(
+                [exiting, writing], timeout=self._limit_s, return_when=asyncio.FIRST_COMPLETED
+            )
+            if writing in done and exiting not in done:
+                self._excess = writing.result()
+            return bool(done)
+        finally:
+            for helper in (exiting, writing):
+                helper.cancel()
+            await asyncio.gather(exiting, writing, return_exceptions=True)
+
+    async def _look_after_disk(self) -> str:
+        if self._disk is None or not self._disk.wanted:
+            await asyncio.Event().wait()
+            raise AssertionError("nobody sets it")
+        return await self._disk.look_after(self._written)
+
+    async def _written(self) -> list[Part]:
+        """As ``disk_watch.Measure``."""
+        device = device_of(self._folders[0])
+        parts = [Part("/outputs", await occupied(self._folders), device)]
+        devices = {device} if device is not None else set()
+        if held := await asyncio.to_thread(unnamed, await self._processes(), devices):
+            parts.append(Part("files that it removed and holds open", held, device))
+        return parts
 
     async def _read(self, stream: asyncio.StreamReader, joiner: LineJoiner) -> None:
         while data := await stream.read(_READ_BYTES):
@@ -127,7 +162,7 @@ class ProcessRun(Run):
 
     def _outcome(self, code: int, run_ms: int, *, timed_out: bool) -> Outcome:
         status = _read_status(self._status)
-        killed = timed_out or self._stopped
+        killed = timed_out or self._stopped or self._excess is not None
         if "failed" in status:
             return not_run(f"the program can't be started: {status['failed']}")
         exit_code = status.get("exit-code")
@@ -139,6 +174,8 @@ class ProcessRun(Run):
                     f"the sandbox could not be set up: it ended with code {code}, see the job's log"
                 )
             return not_run("the program can't be started in the sandbox, see the job's log")
+        if self._excess is not None:
+            return excessive(self._excess, int(exit_code), run_ms)
         return ended(
             int(exit_code),
             run_ms,

@@ -54,6 +54,12 @@ def not_run(message: str) -> Outcome:
     return Outcome(error=message, remarks=["💥 Job Error", message])
 
 
+def excessive(message: str, exit_code: int, duration_ms: int) -> Outcome:
+    """The program took more of this machine than it may, and was ended for it."""
+    remarks = [f"💥 {message}", f"💥 StatusCode: {exit_code}"]
+    return Outcome(exit_code=exit_code, duration_ms=duration_ms, error=message, remarks=remarks)
+
+
 def lost(message: str, duration_ms: int) -> Outcome:
     """The program started and what became of it is not known."""
     return Outcome(error=message, duration_ms=duration_ms, remarks=["💥 Job Error", message])

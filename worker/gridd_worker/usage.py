@@ -71,6 +71,15 @@ def of_container(container: str, root: Path = _ROOT) -> Use | None:
     return None
 
 
+def processes_of(container: str, root: Path = _ROOT) -> list[int]:
+    """Those in it now; none where its groups can't be seen."""
+    for group in _GROUPS:
+        for folder in (root / group.format(container), root / "memory" / group.format(container)):
+            with suppress(OSError, ValueError):
+                return [int(line) for line in (folder / "cgroup.procs").read_text().split()]
+    return []
+
+
 def of_engine(stats: Mapping[str, Any]) -> Use | None:
     """By the answer of ``GET /containers/ID/stats``."""
     try:
