@@ -206,12 +206,13 @@ class DockerRuntime(Runtime):
         info = await self._docker.system.info()
         wanted = {"MemoryLimit": "memory", "CpuCfsQuota": "cpu", "PidsLimit": "processes"}
         missing = [what for name, what in wanted.items() if not info.get(name)]
+        limits = Finding("limits", "ok", "memory, cpu and processes of each job are limited")
         if missing:
             found = f"the engine can't limit {', '.join(missing)}: a job may take all there is"
             todo = "switch on these control groups in the kernel"
-            return [Finding("limits", "warn", found, todo), *self._about_builds()]
-        limited = "memory, cpu and processes of each job are limited"
-        return [Finding("limits", "ok", limited), *self._about_builds()]
+            limits = Finding("limits", "warn", found, todo)
+        disk = [self._disk.finding(info)] if self._disk is not None else []
+        return [limits, *disk, *self._about_builds()]
 
     def _about_builds(self) -> list[Finding]:
         options = self._image_options or ImageOptions()

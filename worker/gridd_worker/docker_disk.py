@@ -21,6 +21,7 @@ from gridd_protocol.units import format_bytes
 from gridd_worker.disk_use import Excess, Part, SharedFolder, device_of, occupied, unnamed
 from gridd_worker.disk_watch import LOOK_S, DiskWatch
 from gridd_worker.docker_logs import BROKEN
+from gridd_worker.runtime import Finding
 from gridd_worker.usage import processes_of
 
 _log = logging.getLogger("gridd_worker")
@@ -70,6 +71,18 @@ class DockerDisk:
                 if (folder := _visible(found.get("Mountpoint"))) is not None:
                     self._caches.setdefault(volume, SharedFolder(folder))
         return self._caches.get(volume)
+
+    def finding(self, info: Mapping[str, Any]) -> Finding:
+        """For ``doctor``, by ``GET /info``."""
+        limit = self._watch.limit
+        said = (
+            f"each job may write {format_bytes(limit)}" if limit else "jobs may write all there is"
+        )
+        if _visible(info.get("DockerRootDir")) is not None:
+            return Finding("job disk", "ok", said)
+        said += "; what they write to caches and volumes is not seen from here"
+        todo = "run the worker as root on the engine's machine, if strangers use these queues"
+        return Finding("job disk", "warn", said, todo)
 
     async def close(self) -> None:
         for task in self._looking:

@@ -13,7 +13,7 @@ from gridd_worker.config import load
 from gridd_worker.disk_use import Excess, Part, SharedFolder, occupied, unnamed, written
 from gridd_worker.disk_watch import DiskWatch
 from gridd_worker.docker import DockerRuntime
-from gridd_worker.docker_disk import may_size_layers
+from gridd_worker.docker_disk import DockerDisk, may_size_layers
 from gridd_worker.process import ProcessRuntime
 
 MB = 1 << 20
@@ -212,6 +212,15 @@ def test_which_engines_may_limit_layers() -> None:
     assert may_size_layers({"Driver": "btrfs", "DriverStatus": None})
     assert not may_size_layers(info("overlay2", "extfs"))
     assert not may_size_layers({})
+
+
+def test_the_doctor_says_what_is_not_seen(tmp_path: Path) -> None:
+    disk = DockerDisk(DiskWatch(3 << 30))
+    seen = disk.finding({"DockerRootDir": str(tmp_path)})
+    assert (seen.state, seen.found) == ("ok", "each job may write 3 GiB")
+    unseen = disk.finding({"DockerRootDir": str(tmp_path / "none")})
+    assert unseen.state == "warn"
+    assert "caches and volumes is not seen from here" in unseen.found
 
 
 def test_the_owners_sizes_reach_the_watch(tmp_path: Path) -> None:
