@@ -272,12 +272,57 @@ async def test_cancelled_start_leaves_no_container(bench, runtime, engine):
         assert await containers(engine) == []
 
 
-async def test_a_program_that_is_not_in_the_image(bench, runtime, engine):
-    task = bench.task({"image": IMAGE, "command": "no-such-program"})
-    outcome, _ = await bench.run(runtime, task)
-    # The init of the container answers for it: it starts, and ends with 127.
-    assert outcome.exit_code == 127 or "no-such-program" in (outcome.error or "")
+NOT_STARTED = {
+    "no-such": f"'no-such' is not in the image {IMAGE}: looked in /bin",
+    "/opt/no-such -x": f"'/opt/no-such' is not in the image {IMAGE}",
+    "./no-such": f"'./no-such' is not in the image {IMAGE}",
+    "/etc/passwd": f"'/etc/passwd' in the image {IMAGE} can't be executed: permission denied",
+    "echo on && echo off": (
+        f"'echo on && echo off' is not in the image {IMAGE}: all of it is taken for the name of"
+        " one program, since it has signs that only a shell understands; write sh -c '…' around it"
+    ),
+    "/inputs/script": (
+        f"'/inputs/script' is in the image {IMAGE}, but what it needs to start is not: the"
+        " interpreter that its first line names, or its loader"
+    ),
+}
+INITS_WORDS = "[FATAL tini (7)] exec {} failed: No such file or directory"
+STARTED = {  # what it prints on stderr, with its 127
+    "sh -c no-such": "sh: no-such: not found",
+    "sh -c 'exit 127'": "",
+    "sh -c 'echo on; no-such'": "sh: no-such: not found",
+    f"sh -c 'echo \"{INITS_WORDS.format('no-such')}\" >&2; exit 127'": (
+        INITS_WORDS.format("no-such")  # an init of the image's own would say so
+    ),
+}
+
+
+async def test_a_program_that_can_not_be_started_is_an_error_that_says_why(bench, runtime, engine):
+    tasks = []
+    for command in NOT_STARTED:
+        directories = bench.directories()
+        script = directories.inputs / "script"
+        script.write_text("#!/bin/no-such-interpreter\n")
+        script.chmod(0o755)
+        tasks.append(bench.task({"image": IMAGE, "command": command}, directories=directories))
+    ended = await asyncio.gather(*(bench.run(runtime, task) for task in tasks))
+    for (outcome, _), said in zip(ended, NOT_STARTED.values(), strict=True):
+        assert outcome.error == said
+        assert outcome.remarks == ["💥 Job Error", said]
+        assert outcome.exit_code is None
     assert await containers(engine) == []
+
+
+async def test_a_programs_own_127_is_its_own(bench, runtime):
+    lie = INITS_WORDS.format("sh")  # who prints it was there to print it
+    commands = [{"image": IMAGE, "command": command} for command in STARTED]
+    commands.append(shell(f'echo "{lie}" >&2; exit 127'))
+    tasks = [bench.task(command) for command in commands]
+    *ended, (liar, _) = await asyncio.gather(*(bench.run(runtime, task) for task in tasks))
+    for (outcome, heard), said in zip(ended, STARTED.values(), strict=True):
+        assert (outcome.error, outcome.exit_code) == (None, 127), said
+        assert heard.text(stderr=True).strip() == said
+    assert "is not in the image" not in (liar.error or "")
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,7 @@ async def test_a_machine_where_all_is_well(tmp_path: Path) -> None:
             "machine",
             "gpu",
             "limits",
+            "job disk",
             "image",
             "server",
             "clock",

@@ -19,9 +19,11 @@ from typing import Any, Final
 import aiohttp
 from aiodocker import Docker, DockerError
 
+from gridd_protocol.messages import LogLine
 from gridd_worker.docker_disk import DockerDisk
 from gridd_worker.docker_logs import BROKEN, follow, open_stream, parse_time
-from gridd_worker.remarks import ended, excessive, lost
+from gridd_worker.docker_start import CODES, why_not_started
+from gridd_worker.remarks import ended, excessive, lost, not_run
 from gridd_worker.runtime import LogSink, Outcome, Run, RuntimeUnavailable, Task
 from gridd_worker.usage import Use, of_container, of_engine
 
@@ -49,7 +51,11 @@ class DockerRun(Run):
         self._docker = docker
         self._disk = disk
         self._outputs = task.outputs
+        image = task.definition.image
+        self._image = f"the image {image}" if image else "the image that was built"
         self._excess: str | None = None  # why it was ended
+        self._printed = False
+        self._only_line: LogLine | None = None  # of all that it printed
         self._container = container
         self._limit_s = task.allowance.run_ms_max / 1000
         self._log = log
@@ -203,7 +209,9 @@ class DockerRun(Run):
             raise AssertionError("nobody sets it")
         return await self._disk.look_after(self._docker, self._container, self._outputs)
 
-    def _tell(self, lines: list[Any]) -> None:
+    def _tell(self, lines: list[LogLine]) -> None:
+        self._only_line = lines[0] if len(lines) == 1 and not self._printed else None
+        self._printed = self._printed or bool(lines)
         self._log("Running", lines)
 
     async def _exit(self, exit_stream: aiohttp.ClientResponse | None) -> None:
@@ -281,6 +289,11 @@ class DockerRun(Run):
             )
         if self._excess is not None:
             return excessive(self._excess, exit_code, _duration_ms(state, run_ms))
+        if exit_code in CODES and not wanted:
+            only, image = self._only_line, self._image
+            why = await why_not_started(self._docker, self._container, only, image)
+            if why is not None:
+                return not_run(why)
         outcome = ended(
             exit_code,
             _duration_ms(state, run_ms),
