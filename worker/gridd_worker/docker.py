@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Set
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,6 +48,8 @@ _log = logging.getLogger("gridd_worker")
 _SOCKET: Final = "unix:///var/run/docker.sock"
 _PING_S: Final = 10.0  # an engine that takes longer to list one container is as good as gone
 _CALL: Final = aiohttp.ClientTimeout(total=60, sock_connect=5)
+# Tried with Podman 4.3 as root; the whole list is in docs/operating.md.
+_PODMAN: Final = "; jobs can reach one another, and a last line without its newline is lost"
 # What the engine says when it, not the job, lacks something. Matched in lower case.
 _MACHINE_FAULTS: Final = (
     "no space left on device",
@@ -113,7 +116,11 @@ class DockerRuntime(Runtime):
                 " start it, or choose another runtime"
             ) from None
         self._cpus = float(info.get("NCPU") or 1)
+        drivers = (info.get("Plugins") or {}).get("Log") or ("local",)
+        self._options = replace(self._options, log_drivers=tuple(drivers))
         self._about = f"docker {info.get('ServerVersion')}: {self._cpus:g} cpus"
+        if "BuildahVersion" in info:  # only Podman's answer has it
+            self._about = f"podman {info.get('ServerVersion')}: {self._cpus:g} cpus{_PODMAN}"
         self._sizes_layers = may_size_layers(info)
         if self._watch is not None and (root := info.get("DockerRootDir")):
             self._watch.add_folder(Path(root))

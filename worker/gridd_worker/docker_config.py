@@ -5,6 +5,7 @@ code; what they do not need is not there.
 """
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -36,11 +37,13 @@ _NOFILE_MAX: Final = 16_384  # root of a small machine has a hard limit of 20,00
 @dataclass(frozen=True, slots=True)
 class ContainerOptions:
     """What the worker's owner says of all containers. ``runtime``: one of the engine's; ``user``:
-    ``UID`` or ``UID:GID``; None leaves it to the engine, the image."""
+    ``UID`` or ``UID:GID``; None leaves it to the engine, the image. ``log_drivers`` are the
+    engine's own."""
 
     network: JobNetwork = "lan"
     runtime: str | None = None
     user: str | None = None
+    log_drivers: tuple[str, ...] = ("local",)
 
 
 def cache_volume(queue: str) -> str:
@@ -80,6 +83,15 @@ def container_config(
     return config
 
 
+def log_config(drivers: Collection[str]) -> dict[str, Any]:
+    """How the engine keeps what a program prints, given the ``drivers`` that it has: Podman has no
+    ``local``, and takes ``json-file`` for its own kind of file."""
+    if "local" in drivers:
+        options = {"max-size": _LOG_FILE_SIZE, "max-file": _LOG_FILES, "compress": "false"}
+        return {"Type": "local", "Config": options}
+    return {"Type": "json-file", "Config": {"max-size": _LOG_FILE_SIZE}}
+
+
 def _host_config(task: Task, host_cpus: float, options: ContainerOptions) -> dict[str, Any]:
     allowance = task.allowance
     without_network = NO_NETWORK_TAG in (task.definition.tags or ())
@@ -91,10 +103,7 @@ def _host_config(task: Task, host_cpus: float, options: ContainerOptions) -> dic
         "SecurityOpt": ["no-new-privileges"],
         "Init": True,  # reaps orphans, and a kill reaches all of them
         "NetworkMode": NETWORKS["none" if without_network else options.network],
-        "LogConfig": {
-            "Type": "local",
-            "Config": {"max-size": _LOG_FILE_SIZE, "max-file": _LOG_FILES, "compress": "false"},
-        },
+        "LogConfig": log_config(options.log_drivers),
         "Ulimits": [
             {"Name": "core", "Soft": 0, "Hard": 0},
             {"Name": "nofile", "Soft": _NOFILE_MAX, "Hard": _NOFILE_MAX},

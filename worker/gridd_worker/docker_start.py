@@ -21,8 +21,12 @@ CODES: Final = (1, 126, 127)
 """What the init ends with when it could not start the program."""
 _ASK_S: Final = 20.0
 _PLACES_MAX: Final = 32
-_LINE: Final = re.compile(
-    r"\[FATAL tini \(\d+\)\] exec (?P<program>.*) failed: (?P<why>[^\n]*)\n?", re.DOTALL
+_LINES: Final = (
+    re.compile(
+        r"\[FATAL tini \(\d+\)\] exec (?P<program>.*) failed: (?P<why>[^\n]*)\n?", re.DOTALL
+    ),
+    # Podman's, which does not say of what it speaks.
+    re.compile(r"ERROR \(catatonit:\d+\): failed to exec pid1: (?P<why>[^\n]*)\n?(?P<program>)"),
 )
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # the engine's
 _SHELL_SIGNS: Final = re.compile(r"[\s|&;<>()*?#]")
@@ -33,18 +37,23 @@ async def why_not_started(
 ) -> str | None:
     """A sentence; None when the program did run, or it can't be told. ``only_line`` is all that
     the container printed, ``image`` names its image to people."""
-    said = _LINE.fullmatch(only_line.text) if only_line is not None and only_line.stderr else None
+    if only_line is None or not only_line.stderr:
+        return None
+    said = next(filter(None, (line.fullmatch(only_line.text) for line in _LINES)), None)
     if said is None:
         return None
     try:
         async with asyncio.timeout(_ASK_S):
             found = await docker._query_json(f"containers/{container}/json")
-            program = str(found.get("Path"))
-            if said["program"] != program:
+            config = found.get("Config") or {}
+            program = _program(config)
+            if said["program"] not in (program, ""):
                 return None  # an init of the image's own, which was started
-            places = _places(program, found.get("Config") or {})
+            places = _places(program, config)
             there = [place for place in places if await _has(docker, container, place)]
     except BROKEN:
+        return None
+    if there and not said["program"]:
         return None
     return _told(program, said["why"], places, image, there=bool(there))
 
@@ -67,6 +76,12 @@ def _told(program: str, why: str, places: list[str], image: str, *, there: bool)
         return f"{name} is not in {image}"
     folders = ", ".join(posixpath.dirname(place) for place in places)
     return f"{name} is not in {image}: looked in {folders}"
+
+
+def _program(config: dict[str, Any]) -> str:
+    """The first word that the init was to start."""
+    words = [*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())]
+    return str(words[0]) if words else ""
 
 
 def _places(program: str, config: dict[str, Any]) -> list[str]:

@@ -162,6 +162,9 @@ def _described(about: str) -> Finding:
     if "NOT isolated" in about:
         todo = "install bubblewrap, or use --runtime docker: jobs can do here what this user can"
         return Finding("runtime", "warn", about, todo)
+    if "jobs can reach one another" in about:
+        todo = "use Docker's engine, unless you trust who submits"
+        return Finding("runtime", "warn", about, todo)
     if "jobs can reach" in about:
         todo = "run it as root, or keep containers from this machine and 169.254.0.0/16 yourself"
         return Finding("runtime", "warn", about, todo)

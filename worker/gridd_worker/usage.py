@@ -17,8 +17,13 @@ from typing import Any, Final
 LOOK_MAX_S: Final = 1.5  # an engine that takes longer to tell of one container is not waited for
 _ROOT: Final = Path("/sys/fs/cgroup")
 _PROC: Final = Path("/proc")
-# What the engine calls a container's group, below the root, with its two group drivers.
-_GROUPS: Final = ("docker/{}", "system.slice/docker-{}.scope")
+# What engines call a container's group, below the root, with their two group drivers.
+_GROUPS: Final = (
+    "docker/{}",
+    "system.slice/docker-{}.scope",
+    "libpod_parent/libpod-{}",
+    "machine.slice/libpod-{}.scope",
+)
 _MISSING: Final = (OSError, ValueError, IndexError, KeyError, TypeError)
 
 

@@ -9,7 +9,7 @@ from gridd_protocol.definitions import Definition
 from gridd_worker.agent import make_runtime
 from gridd_worker.config import load
 from gridd_worker.docker import DockerRuntime
-from gridd_worker.docker_config import NETWORKS, ContainerOptions, container_config
+from gridd_worker.docker_config import NETWORKS, ContainerOptions, container_config, log_config
 from gridd_worker.process import ProcessRuntime
 from gridd_worker.runtime import Allowance, RuntimeUnavailable, Task
 
@@ -83,3 +83,10 @@ async def test_only_a_sandbox_keeps_processes_from_the_network() -> None:
     await runtime.open()
     assert runtime.offers == ()
     await runtime.close()
+
+
+def test_the_log_is_kept_by_a_driver_that_the_engine_has() -> None:
+    docker = log_config(("gelf", "json-file", "local"))
+    assert docker["Type"] == "local"
+    podman = log_config(("k8s-file", "none", "journald"))
+    assert podman == {"Type": "json-file", "Config": {"max-size": "64m"}}
