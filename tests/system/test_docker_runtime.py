@@ -15,7 +15,7 @@ import aiodocker
 import pytest
 
 from gridd_protocol.definitions import Definition
-from gridd_worker import docker_run
+from gridd_worker import docker_run, docker_times
 from gridd_worker.docker import DockerRuntime
 from gridd_worker.docker_config import cache_volume
 from gridd_worker.docker_images import ImageError, ImageOptions, Images
@@ -237,7 +237,7 @@ async def test_what_a_program_uses(bench, runtime, until, monkeypatch, told_by):
         await until(lambda: bench.recorder.text() == "up\n", lambda: bench.recorder.lines)
         gauge = Gauge()
         await gauge.look(run.usage)
-        await asyncio.sleep(1)
+        await asyncio.sleep(0.5)
         await gauge.look(run.usage)
     finally:
         await run.stop()
@@ -601,8 +601,8 @@ async def test_the_age_of_a_container_does_not_count_on_the_wall_clock(
     )
     [container] = await containers(engine)
     state = (await engine.containers.container(container).show())["State"]
-    monkeypatch.setattr("gridd_worker.docker_run.time.time", lambda: time.time_ns() / 1e9 + 3_600)
-    assert 0 <= docker_run._age_s(container, state) < 30
+    monkeypatch.setattr("gridd_worker.docker_times.time.time", lambda: time.time_ns() / 1e9 + 3_600)
+    assert 0 <= docker_times.age_s(container, state) < 30
     elsewhere = state | {"Pid": os.getpid()}  # as a worker in a container of its own may see it
-    assert 3_590 < docker_run._age_s(container, elsewhere) < 3_630
+    assert 3_590 < docker_times.age_s(container, elsewhere) < 3_630
     await run.stop()

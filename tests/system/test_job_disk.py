@@ -64,7 +64,6 @@ async def queue(engine: aiodocker.Docker) -> AsyncIterator[str]:
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(disk_watch, "LOOK_S", 0.2)
-    monkeypatch.setattr(docker_disk, "LOOK_S", 0.2)
 
 
 async def containers(engine: aiodocker.Docker) -> list[Any]:
@@ -159,7 +158,7 @@ async def test_who_shares_the_cache_with_one_that_fills_it_goes_on(bench, queue,
             outcome, _ = await bench.run(runtime, bench.task(shell(script), queue=queue))
             assert (outcome.error or "").startswith("the job filled the /job-cache of its queue to")
             assert outcome.exit_code == 137
-            await asyncio.sleep(1)
+            await asyncio.sleep(0.5)  # two looks
             assert not waiting.done()
         finally:
             await neighbour.stop()

@@ -81,7 +81,7 @@ async def test_what_a_program_uses_with_its_children(bench, runtime, until):
         await until(lambda: bench.recorder.text() == "up\n", lambda: bench.recorder.lines)
         gauge = Gauge()
         await gauge.look(run.usage)
-        await asyncio.sleep(1)
+        await asyncio.sleep(0.5)
         await gauge.look(run.usage)
     finally:
         await run.stop()

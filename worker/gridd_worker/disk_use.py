@@ -114,7 +114,8 @@ class SharedFolder:
         self._looking = asyncio.Lock()
         self._sharers: dict[str, _Sharer] = {}
         self.bytes: int | None = None  # when last looked at
-        self.looked_s = float("-inf")
+        self.looked_s = float("-inf")  # when that look ended, by the monotonic clock
+        self.took_s = 0.0
 
     def join(self, run: str, processes: Callable[[], list[int]]) -> None:
         """``processes`` tells those of ``run`` now."""
@@ -142,8 +143,10 @@ class SharedFolder:
     async def look(self, run: str | None = None) -> int:
         """What ``run`` is charged with until now. Raises as ``occupied``."""
         async with self._looking:
+            began_s = time.monotonic()
             self._charge(await occupied([self.folder]))
             self.looked_s = time.monotonic()
+            self.took_s = self.looked_s - began_s
         sharer = self._sharers.get(run or "")
         return int(sharer.share) if sharer is not None else 0
 

@@ -80,8 +80,7 @@ class DiskWatch:
                 began_s = self._clock_s()
                 if (why := await self._look(writer, measure)) is not None:
                     return why
-                took_s = self._clock_s() - began_s
-                pause_s = min(max(LOOK_S, _LOOKING_SHARE * took_s), LOOK_MAX_S)
+                pause_s = rest_s(self._clock_s() - began_s)
         finally:
             self._writers.remove(writer)
 
@@ -129,6 +128,11 @@ class DiskWatch:
                 if (free := state.f_bavail * state.f_frsize) < self._floor:
                     found.append((device_of(folder), free))
         return found
+
+
+def rest_s(took_s: float) -> float:
+    """How long to wait after a look that took so long."""
+    return min(max(LOOK_S, _LOOKING_SHARE * took_s), LOOK_MAX_S)
 
 
 def _told(parts: list[Part]) -> str:

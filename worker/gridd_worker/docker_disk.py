@@ -19,7 +19,7 @@ from aiodocker import Docker, DockerError
 
 from gridd_protocol.units import format_bytes
 from gridd_worker.disk_use import Excess, Part, SharedFolder, device_of, occupied, unnamed
-from gridd_worker.disk_watch import LOOK_S, DiskWatch
+from gridd_worker.disk_watch import DiskWatch, rest_s
 from gridd_worker.docker_logs import BROKEN
 from gridd_worker.runtime import Finding
 from gridd_worker.usage import processes_of
@@ -58,7 +58,7 @@ class DockerDisk:
             return
         if (cache.bytes or 0) > limit:
             await _remove_cache(docker, volume, cache)
-        elif time.monotonic() > cache.looked_s + LOOK_S and not self._looking:
+        elif time.monotonic() > cache.looked_s + rest_s(cache.took_s) and not self._looking:
             task = asyncio.create_task(_look(cache))
             self._looking.add(task)
             task.add_done_callback(self._looking.discard)

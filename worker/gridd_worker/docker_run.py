@@ -9,11 +9,8 @@ reads log and exit code from it again.
 import asyncio
 import json
 import logging
-import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
@@ -21,8 +18,9 @@ from aiodocker import Docker, DockerError
 
 from gridd_protocol.messages import LogLine
 from gridd_worker.docker_disk import DockerDisk
-from gridd_worker.docker_logs import BROKEN, follow, open_stream, parse_time
+from gridd_worker.docker_logs import BROKEN, follow, open_stream
 from gridd_worker.docker_start import CODES, why_not_started
+from gridd_worker.docker_times import age_s, duration_ms
 from gridd_worker.remarks import ended, excessive, lost, not_run
 from gridd_worker.runtime import LogSink, Outcome, Run, RuntimeUnavailable, Task
 from gridd_worker.usage import Use, of_container, of_engine
@@ -109,7 +107,7 @@ class DockerRun(Run):
         by_engine = int(state.get("ExitCode", -1)) in _ENDED_BY_ENGINE
         if not running and by_engine and not state.get("OOMKilled"):
             return None
-        run._started_at = time.monotonic() - _age_s(container, state)
+        run._started_at = time.monotonic() - age_s(container, state)
         started()
         run._supervision = asyncio.create_task(run._until_gone(None, ended=not running))
         return run
@@ -288,7 +286,7 @@ class DockerRun(Run):
                 f"the Docker engine was restarted and ended container {self._container[:12]}"
             )
         if self._excess is not None:
-            return excessive(self._excess, exit_code, _duration_ms(state, run_ms))
+            return excessive(self._excess, exit_code, duration_ms(state, run_ms))
         if exit_code in CODES and not wanted:
             only, image = self._only_line, self._image
             why = await why_not_started(self._docker, self._container, only, image)
@@ -296,7 +294,7 @@ class DockerRun(Run):
                 return not_run(why)
         outcome = ended(
             exit_code,
-            _duration_ms(state, run_ms),
+            duration_ms(state, run_ms),
             name=self._container,
             timed_out=timed_out,
             out_of_memory=out_of_memory,
@@ -327,32 +325,6 @@ class DockerRun(Run):
             # 404 and 409: it is gone or not running, which is what was wanted
             if not (isinstance(error, DockerError) and error.status in (404, 409)):
                 _log.warning("container %s can't be killed: %s", self._container[:12], error)
-
-
-def _duration_ms(state: dict[str, Any], otherwise: int) -> int:
-    try:
-        run_ns = parse_time(state["FinishedAt"]) - parse_time(state["StartedAt"])
-        # A program that ends at once may have its end stamped before its start.
-        return max(0, run_ns // 1_000_000)
-    except (KeyError, ValueError):
-        return otherwise
-
-
-def _age_s(container: str, state: dict[str, Any]) -> float:
-    """Seconds since the container was started. By the age of its first process where that can be
-    seen, because a wall clock may have been set since; a worker that is in a container itself
-    sees other processes under these numbers."""
-    with suppress(OSError, ValueError, IndexError, KeyError):
-        process = Path(f"/proc/{state['Pid']}")
-        if container not in (process / "cgroup").read_text():
-            raise ValueError
-        fields = (process / "stat").read_text().rpartition(")")[2].split()
-        up_s = float(Path("/proc/uptime").read_text().split()[0])
-        age_s = up_s - int(fields[19]) / os.sysconf("SC_CLK_TCK")
-        return max(0.0, age_s)
-    with suppress(KeyError, ValueError):
-        return max(0.0, time.time() - parse_time(state["StartedAt"]) / 1e9)
-    return 0.0
 
 
 async def remove(docker: Docker, container: str) -> None:
