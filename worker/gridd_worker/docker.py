@@ -31,7 +31,6 @@ from gridd_worker.docker_config import (
     LABEL_WORKER,
     NETWORKS,
     ContainerOptions,
-    cache_volume,
     container_config,
 )
 from gridd_worker.docker_disk import DockerDisk, may_size_layers
@@ -300,7 +299,7 @@ class DockerRuntime(Runtime):
         await ensure_network(docker, self._options.network)
         config["Labels"][LABEL_GRID] = self._grid
         if self._disk is not None:
-            await self._disk.make_room(docker, cache_volume(task.queue))
+            await self._disk.make_room(docker, config)
         container = await self._created_in_bounds(docker, config)
         try:
             return await DockerRun.begin(docker, container, task, log, started, self._disk)

@@ -48,12 +48,14 @@ class DockerDisk:
         finally:
             disk.leave()
 
-    async def make_room(self, docker: Docker, volume: str) -> None:
-        """Before a container that uses the cache ``volume``: one that has grown too large is
-        removed, unless somebody uses it. Looks at it in the background, since many short jobs can
-        fill it that are never looked at themselves."""
+    async def make_room(self, docker: Docker, config: Mapping[str, Any]) -> None:
+        """Before a container is made of ``config``: a cache that has grown too large is removed,
+        unless somebody uses it. Looks at it in the background, since many short jobs can fill it
+        that are never looked at themselves."""
+        mounts = config["HostConfig"]["Mounts"]
+        volume = next((mount["Source"] for mount in mounts if mount["Target"] == _CACHE), None)
         limit = self._watch.limit
-        cache = await self._known(docker, volume) if limit else None
+        cache = await self._known(docker, volume) if limit and volume else None
         if cache is None or cache.in_use:
             return
         if (cache.bytes or 0) > limit:
