@@ -56,7 +56,7 @@ class DockerDisk:
         volume = next((mount["Source"] for mount in mounts if mount["Target"] == _CACHE), None)
         limit = self._watch.limit
         cache = await self._known(docker, volume) if limit and volume else None
-        if cache is None or cache.in_use:
+        if volume is None or cache is None or cache.in_use:
             return
         if (cache.bytes or 0) > limit:
             await _remove_cache(docker, volume, cache)
