@@ -9,7 +9,7 @@ import asyncio
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,22 +144,30 @@ class SharedFolder:
         """What ``run`` is charged with until now. Raises as ``occupied``."""
         async with self._looking:
             began_s = time.monotonic()
-            self._charge(await occupied([self.folder]))
+            size = await occupied([self.folder])
+            sharers = dict(self._sharers)
+            self._charge(size, await asyncio.to_thread(_written_by, sharers))
             self.looked_s = time.monotonic()
             self.took_s = self.looked_s - began_s
         sharer = self._sharers.get(run or "")
         return int(sharer.share) if sharer is not None else 0
 
-    def _charge(self, size: int) -> None:
+    def _charge(self, size: int, written_now: Mapping[str, int]) -> None:
         grown = size - self.bytes if self.bytes is not None else 0
         self.bytes = size
         gave: list[tuple[_Sharer, int]] = []
-        for sharer in self._sharers.values():
-            before, sharer.written = sharer.written, written(sharer.processes())
-            gave.append((sharer, max(0, sharer.written - before)))
+        for run, now in written_now.items():
+            if (sharer := self._sharers.get(run)) is not None:
+                gave.append((sharer, max(0, now - sharer.written)))
+                sharer.written = now
         total = sum(one for _, one in gave)
         if grown > 0 and total > 0:
             for sharer, one in gave:
                 own = min(grown * one / total, one)
                 sharer.share += own
                 sharer.lately += own
+
+
+def _written_by(sharers: Mapping[str, _Sharer]) -> dict[str, int]:
+    """Blocks: there may be thousands of processes."""
+    return {run: written(sharer.processes()) for run, sharer in sharers.items()}

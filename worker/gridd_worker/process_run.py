@@ -72,7 +72,7 @@ class ProcessRun(Run):
         await asyncio.wait([self._supervision])
 
     async def usage(self) -> Use | None:
-        return of_processes(await self._processes())
+        return await asyncio.to_thread(of_processes, await self._processes())
 
     async def _processes(self) -> list[int]:
         if self._group is not None:

@@ -1,8 +1,8 @@
 """What running programs use of this machine, now: cpu time and memory, read where it is cheapest.
 
-From the kernel's files: a container's control groups, or the processes of a run in /proc. A few
-small reads each, so they may be made on the event loop; nothing here waits, and nothing is raised
-for a program that has just ended. Who asks, how often, and what it is good for is the view's.
+From the kernel's files: a container's control groups (a few small reads, so they may be made on the
+event loop), or the processes of a run in /proc (there may be thousands, so they may not). Nothing
+is raised for a program that has just ended. Who asks, how often, and for what is the view's.
 """
 
 import asyncio
