@@ -13,7 +13,7 @@ from gridd_worker.config import load
 from gridd_worker.disk_use import Excess, Part, SharedFolder, occupied, unnamed, written
 from gridd_worker.disk_watch import DiskWatch
 from gridd_worker.docker import DockerRuntime
-from gridd_worker.docker_disk import DockerDisk, may_size_layers
+from gridd_worker.docker_disk import DockerDisk, _ContainerDisk, may_size_layers
 from gridd_worker.process import ProcessRuntime
 
 MB = 1 << 20
@@ -212,6 +212,31 @@ def test_which_engines_may_limit_layers() -> None:
     assert may_size_layers({"Driver": "btrfs", "DriverStatus": None})
     assert not may_size_layers(info("overlay2", "extfs"))
     assert not may_size_layers({})
+
+
+class Engine:
+    """Answers each inspection with the next of ``sizes`` for the container's layer."""
+
+    def __init__(self, *sizes: int | None) -> None:
+        self.sizes = list(sizes)
+
+    async def _query_json(self, path: str, params: dict[str, str]) -> dict[str, object]:
+        assert path == "containers/c/json"
+        return {"SizeRw": self.sizes.pop(0)} if params else {"State": {"Pid": 0}}
+
+
+async def test_a_tree_that_the_engine_can_not_count_is_not_let_be(tmp_path: Path) -> None:
+    """A tree deeper than a path makes the engine say -1."""
+    engine = Engine(-1, 5, -1, -1, None, -1, -1, -1)
+    disk = _ContainerDisk(engine, "c", tmp_path, 10 * MB, {})  # type: ignore[arg-type]
+    for layer in (None, 5, None, None, 0, None, None):
+        if layer is None:
+            with pytest.raises(OSError, match="can't count"):
+                await disk.measure()
+        else:
+            assert (await disk.measure())[0] == Part("its own files", layer)
+    with pytest.raises(Excess, match="a tree of files that the engine can't count"):
+        await disk.measure()
 
 
 def test_the_doctor_says_what_is_not_seen(tmp_path: Path) -> None:
