@@ -170,7 +170,7 @@ async def test_a_cache_that_short_jobs_have_filled_is_emptied(
     bench, engine, queue, often, until: Callable[..., Any]
 ) -> None:
     add = shell(
-        "head -c 10000000 /dev/zero >/job-cache/$(cat /proc/sys/kernel/random/uuid);"
+        "head -c 13000000 /dev/zero >/job-cache/$(cat /proc/sys/kernel/random/uuid);"
         " ls /job-cache | wc -l"
     )
     async with opened(DiskWatch(LIMIT)) as runtime:
