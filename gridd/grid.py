@@ -16,6 +16,9 @@ from gridd.metrics.pages import GridFigures
 from gridd.metrics.queue_figures import QueueFigures
 from gridd_protocol.messages import LogLine
 
+ENDED_MAX = 200
+"""Jobs in one list of ended ones: some 60 kB, and more than people look through."""
+
 
 class LogPage(msgspec.Struct, frozen=True):
     """WIRE 1.7. Cursors are absolute: lines dropped at the bound still count.
@@ -64,6 +67,11 @@ class Grid:
 
     async def jobs(self, queue: str) -> dict[str, JobView]:
         """Visible jobs, oldest first. Empty for an unknown queue, which is not created."""
+        raise NotImplementedError
+
+    async def ended(self, queue: str) -> dict[str, JobView]:
+        """The ``ENDED_MAX`` jobs that ended last, the last first, cancelled ones too. Older ones
+        without tags and requirements, which stand in their definitions."""
         raise NotImplementedError
 
     async def job(self, queue: str | None, job: str) -> JobView | None:

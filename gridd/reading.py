@@ -17,7 +17,7 @@ from gridd.core.explain import Explanation, explain
 from gridd.core.job import Job
 from gridd.core.logs import LogBuffer, Slice, StoredLogs
 from gridd.expired import ExpiredJobs
-from gridd.grid import Change, Grid, LogPage
+from gridd.grid import ENDED_MAX, Change, Grid, LogPage
 from gridd.history import History, of_ended, of_live
 from gridd.journal.base import Journal, JournalError
 from gridd.metrics.meters import Meters
@@ -113,6 +113,14 @@ class Reading(Grid):
         jobs = {} if room is None else room.listed(self.clock.now_ms())
         await self._durable()
         return jobs
+
+    @_reading
+    async def ended(self, queue: str) -> dict[str, fx.JobView]:
+        room = self._rooms.get(queue)
+        jobs = [] if room is None else room.engine.jobs.last_ended(ENDED_MAX)
+        views = {job.id: job.view() for job in jobs}
+        await self._durable()
+        return views
 
     @_reading
     async def job(self, queue: str | None, job: str) -> fx.JobView | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from itertools import islice
 from struct import Struct
 from typing import TYPE_CHECKING
 
@@ -186,6 +187,16 @@ class Archive:
                 break
             found.setdefault(key)
         return [id_of(key) for key in reversed(found)]
+
+    def last(self, most: int) -> list[tuple[str, bytes]]:
+        """The ``most`` entries that came in last, the last first. Places that stand for nothing
+        any more are looked over, at most as many again."""
+        found: dict[bytes, bytes] = {}
+        for key in islice(reversed(self._aging), 2 * most):
+            entry = self._shard(key).get(key)
+            if entry is not None and len(found) < most:
+                found.setdefault(key, entry)
+        return [(id_of(key), entry) for key, entry in found.items()]
 
     def __iter__(self) -> Iterator[tuple[str, bytes]]:
         for key, entry in self._pairs():

@@ -7,6 +7,7 @@ lost all holders, and in which order answers grow old.
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 from gridd.core import records as r
@@ -159,6 +160,20 @@ class Jobs:
         if not self.ended or (archived is not None and archived[1] <= self.ended[0][0]):
             return archived
         return self.ended[0][1], self.ended[0][0]
+
+    def last_ended(self, most: int) -> list[Job]:
+        """The ``most`` jobs that ended last, the last first, to read only. Deleted ones are not
+        among them."""
+        found: dict[str, Job] = {}
+        for time, job_id in islice(reversed(self.ended), 2 * most):
+            job = self.by_id.get(job_id)
+            if job is not None and not job.live and job.time == time:
+                found.setdefault(job_id, job)
+        for job_id, entry in self.archive.last(most):
+            if job_id not in found and job_id not in self.by_id:
+                found[job_id] = job = Job(job_id)
+                unpack(entry, job)
+        return [job for job in found.values() if job.state == "Finished"][:most]
 
     def load(self, record: r.KeptJob) -> None:
         """As ``apply``, for the jobs of a snapshot, which come in no order: ended ones go to the

@@ -128,6 +128,7 @@ def _queue_routes(
         web.post(f"/q/{_QUEUE}/j", jobs.submit),
         web.get(f"/q/{_QUEUE}", documents.jobs),
         web.get(f"/q/{_QUEUE}/j", documents.jobs),
+        web.get(f"/q/{_QUEUE}/ended.json", documents.ended),
         web.get(job, documents.job),
         web.get(f"{job}/namespaces.json", documents.namespaces),
         web.get(f"{job}/explain", documents.explain),

@@ -143,6 +143,9 @@ def _queues() -> list[Operation]:
         )
         listed = _json(shapes.data(shapes.ref("Jobs"))) | _PAGE
         found += [submitted, _get(path, "Jobs of the queue, oldest first", listed, _READS)]
+    ended = _json(shapes.data(shapes.ref("Jobs")))
+    about = "Jobs that ended last, the last first"
+    found.append(_get("/q/{queue}/ended.json", about, ended, _READS))
     for queue in ("/q/{queue}", "/{queue}"):
         status = _json(shapes.ref("Status"))
         found += [

@@ -39,6 +39,11 @@ class DocumentRoutes:
         response.headers["Vary"] = "Accept"
         return response
 
+    async def ended(self, request: web.Request) -> web.Response:
+        """``…/ended.json``, ours: the jobs that ended last, the last first. The list of the queue
+        itself shows them for a minute only (WIRE 3.4)."""
+        return json_value({"data": await self._grid.ended(parameters.queue_name(request))})
+
     async def job_or_page(self, request: web.Request) -> web.Response:
         """``/j/:id.json`` is the document, ``/j/:id`` the page that shows it."""
         job, is_document = parameters.document_job_id(request)

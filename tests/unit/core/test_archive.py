@@ -178,3 +178,39 @@ def test_recent_ones_and_live_ones_stay():
     d.submit("waits")
     d.engine.put_away(d.now, 10)
     assert sorted(d.engine.jobs.by_id) == ["new", "waits"]
+
+
+def test_what_ended_last_is_listed_first_archived_or_not():
+    d = put_away()
+    d.at(d.now + 10)
+    d.hello("other", credit=1)
+    d.submit("k")
+    d.finish("other", "k")
+    d.at(d.now + 10)
+    d.submit("cancelled")
+    d.cancel("cancelled")
+    d.submit("deleted")
+    d.delete("deleted")
+    d.submit("waits")
+    listed = d.engine.jobs.last_ended(10)
+    assert [(job.id, job.reason) for job in listed] == [
+        ("cancelled", "Cancelled"),
+        ("k", "Success"),
+        ("j", "Success"),
+    ]
+    assert [job.id for job in d.engine.jobs.last_ended(2)] == ["cancelled", "k"]
+    assert "j" in d.engine.jobs.archive, "a list takes nothing out"
+
+
+def test_the_last_entries_are_found_behind_places_that_stand_for_nothing():
+    archive = Archive()
+    for n in (1, 2, 3):
+        archive.put(f"{n:064x}", pack(ended(f"{n:064x}", time=n)))
+    archive.take(f"{3:064x}")
+    archive.take(f"{1:064x}")
+    archive.put(f"{1:064x}", pack(ended(f"{1:064x}", time=4)))
+    assert [(job, time_of(entry)) for job, entry in archive.last(5)] == [
+        (f"{1:064x}", 4),
+        (f"{2:064x}", 2),
+    ]
+    assert [job for job, _ in archive.last(1)] == [f"{1:064x}"]

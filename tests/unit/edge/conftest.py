@@ -107,6 +107,10 @@ class FakeGrid(Grid):
     async def jobs(self, queue: str) -> dict[str, JobView]:
         return {id: job.view for id, job in self.queues.get(queue, {}).items()}
 
+    async def ended(self, queue: str) -> dict[str, JobView]:
+        ended = (it for it in self.queues.get(queue, {}).items() if it[1].finished)
+        return {id: job.view for id, job in reversed(list(ended))}
+
     async def job(self, queue: str | None, job: str) -> JobView | None:
         found = self.find(queue, job)
         return found and found.view

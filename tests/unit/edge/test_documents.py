@@ -77,6 +77,14 @@ async def test_the_list(server: Any, path: str) -> None:
     }
 
 
+async def test_the_list_of_what_ended(server: Any) -> None:
+    server.grid.put(RAW)
+    jobs = [server.grid.put({"image": name}, result={}) for name in "ab"]
+    answer = await server("GET", "/q/q1/ended.json")
+    assert list((await answer.json())["data"]) == jobs[::-1], "the last first"
+    assert await (await server("GET", "/q/q2/ended.json")).json() == {"data": {}}
+
+
 async def test_result_for_upstreams_command_line(server: Any) -> None:
     job = server.grid.put(RAW, result={"outputs": {"a": {"type": "utf8", "value": "x"}}})
     answer = await (await server("GET", f"/q1/j/{job}/result.json")).json()
