@@ -24,12 +24,14 @@ from gridd.edge.responses import json_value
 WEB_FOLDER: Final = Path(__file__).parent.parent / "web"
 
 # No script but its own. Connections go where the reader's link says: a queue may be on another
-# grid (``queue=https://grid/name``) and a file in a bucket. Outputs that are HTML are shown in a
-# sandboxed frame, which inherits all this; its styles and pictures are inline.
+# grid (``queue=https://grid/name``) and a file in a bucket; films and sounds lie there too. Frames
+# may be of any origin, since a reader may look at an output with a viewer of their choice: what
+# runs in one has no part in this page. Outputs that are HTML are shown in a sandboxed frame, which
+# inherits all this and is given a narrower policy of its own (``views/preview.tsx``).
 _BUILT_POLICY: Final = (
     "default-src 'self'; script-src 'self'; connect-src 'self' http: https: ws: wss:; "
-    "img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; object-src 'none'; "
-    "base-uri 'none'; form-action 'none'"
+    "img-src 'self' data: blob:; media-src 'self' http: https:; frame-src http: https:; "
+    "style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'none'; form-action 'none'"
 )
 # Read by the page: a mere link must not start jobs on the machine of whoever follows it.
 _GUARDED: Final = ('<html lang="en">', '<html lang="en" data-guarded>')

@@ -1,10 +1,19 @@
 /** What a finished run gives to the page around this frame (BROWSER 2.11). */
 
+import { signal } from "@preact/signals";
 import { fromBase64, type Reference } from "./dataref";
 import type { Frame } from "./frame";
 import type { Run } from "./run";
 
-let sent: string[] = [];
+export interface Sent {
+  /** Of the job. */
+  id: string;
+  names: string[];
+  byValue: boolean;
+}
+
+/** What the page around this one was last given. */
+export const sent = signal<Sent | undefined>(undefined);
 
 /** `resolve`: bytes instead of references. Pipes of the last run that this one has not are taken
  * back, so that no neighbour keeps a stale file. */
@@ -26,8 +35,8 @@ export async function sendOutputs(frame: Frame, run: Run, resolve: boolean, with
       url: run.api.jobUrl(run.id),
     };
   }
-  const stale = sent.filter((name) => !(name in values));
-  sent = Object.keys(values);
+  const stale = (sent.value?.names ?? []).filter((name) => !(name in values));
+  sent.value = { id: run.id, names: Object.keys(values), byValue: resolve };
   frame.setOutputs({ ...Object.fromEntries(stale.map((name) => [name, undefined])), ...values });
 }
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Explanation, Job } from "../src/api";
 import { commandLine, frameSnippet, python, quoted } from "../src/share";
-import { cells } from "../src/views/preview";
+import { cells } from "../src/table";
 import { clock, differences, duration, failureOf, ordinal, sentence, size, statusOf } from "../src/words";
 
 const job = (more: Partial<Job>): Job => ({ state: "Queued", queuedTime: 0, time: 0, worker: "", namespaces: ["_"], ...more });

@@ -32,6 +32,7 @@ async def test_it_runs_no_script_but_its_own(built: Callable[..., Any], path: st
     policy = answer.headers["Content-Security-Policy"]
     assert "built" in await answer.text()
     assert "script-src 'self';" in policy
+    assert "frame-src http: https:;" in policy, "viewers are chosen by the reader"
     assert "object-src 'none'" in policy
     assert (await server("GET", "/assets/a.js")).status == 200
 

@@ -1,133 +1,190 @@
 /** One output, shown. Strangers made it: pictures are pictures, HTML lives in a sandbox without
- * scripts, everything else is text. */
+ * scripts, everything else is text, a table or bytes. What a preview loads is bounded. */
 
-import { useSignal } from "@preact/signals";
+import { useSignal, type Signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { size } from "../words";
+import { beginningOf } from "../partial";
+import { endOf, hexLines, isBinary, kindOf, type KindOf } from "../kinds";
+import { numericColumns, tableOfJson, tableOfText, type Table } from "../table";
+import { counted, size } from "../words";
+import { JsonTree } from "./json";
+import { later } from "./later";
+import { CopyButton } from "./parts";
+import { TableView } from "./table";
+import { ViewWith } from "./viewer";
 
-const TEXT_BYTES_MAX = 2_000_000; // beyond it only the beginning is shown
-const BLOB_BYTES_MAX = 50_000_000;
-const TABLE_ROWS_MAX = 200;
+const TEXT_BYTES_MAX = 4_000_000; // beyond it only the beginning is shown
+const SHOWN_CHARS_MAX = 500_000; // of plain text: more makes a browser slow
+const PICTURE_BYTES_MAX = 50_000_000;
+const HEX_BYTES = 512;
 
-type Shown =
-  | { kind: "image"; url: string }
-  | { kind: "html" | "text"; text: string; isCut: boolean }
-  | { kind: "table"; rows: string[][]; total: number; isCut: boolean }
-  | { kind: "none"; why: string };
+const Plot = later(() => import("./plot").then((it) => it.Plot));
 
-const IMAGES: Record<string, string> = {
-  png: "image/png", jpg: "image/jpeg", jpeg: "image/jpeg", gif: "image/gif", webp: "image/webp", svg: "image/svg+xml", bmp: "image/bmp",
-};
+interface Loaded {
+  kind: KindOf["kind"] | "bytes";
+  total: number | undefined;
+  isCut: boolean;
+  text: string;
+  bytes: Uint8Array<ArrayBuffer>;
+  picture?: string;
+  json?: unknown;
+  table?: Table;
+  numeric?: boolean[];
+}
 
-export function Preview({ name, url }: { name: string; url: string }) {
-  const shown = useSignal<Shown | undefined>(undefined);
+const WAYS = { picture: "Picture", table: "Table", plot: "Plot", tree: "Tree", page: "Page", text: "Text", bytes: "Bytes", sound: "Sound", film: "Film", viewer: "View with…" };
+type Way = keyof typeof WAYS;
+
+export interface Shown {
+  name: string;
+  /** Where this page has it from. */
+  url: string;
+  /** Where others may have it from: it names no queue. */
+  publicUrl: string;
+}
+
+export function Preview({ name, url, publicUrl }: Shown) {
+  const loaded = useSignal<Loaded | undefined>(undefined);
+  const failed = useSignal("");
+  const way = useSignal<Way | undefined>(undefined);
+  const kind = kindOf(name);
   useEffect(() => {
     const aborting = new AbortController();
-    load(name, url, aborting.signal).then(
-      (it) => void (shown.value = it),
-      (error: Error) => aborting.signal.aborted || (shown.value = { kind: "none", why: `It can't be fetched: ${error.message}.` }),
+    load(name, kind, url, aborting.signal).then(
+      (it) => void (loaded.value = it),
+      (error: Error) => aborting.signal.aborted || (failed.value = `It can't be fetched: ${error.message}.`),
     );
     return () => {
       aborting.abort();
-      if (shown.value?.kind === "image") URL.revokeObjectURL(shown.value.url);
+      if (loaded.value?.picture) URL.revokeObjectURL(loaded.value.picture);
     };
   }, [url]);
-  const it = shown.value;
+  const it = loaded.value;
+  const ways = it ? waysOf(it) : [];
+  const chosen = way.value ?? ways[0];
   return (
     <figure class="preview" aria-label={`Preview of ${name}`}>
-      {!it && <p class="quiet">Loading…</p>}
-      {it?.kind === "image" && <img src={it.url} alt={name} />}
-      {it?.kind === "html" && <iframe sandbox="" srcdoc={it.text} title={name} />}
-      {it?.kind === "html" && <figcaption class="quiet">Shown without its scripts. Download it to see it whole.</figcaption>}
-      {it?.kind === "text" && <pre tabIndex={0}>{it.text}</pre>}
-      {it?.kind === "table" && <Table rows={it.rows} total={it.total} />}
-      {it?.kind === "none" && <p class="quiet">{it.why}</p>}
-      {(it?.kind === "text" || it?.kind === "table") && it.isCut && <figcaption class="quiet">Only the beginning ({size(TEXT_BYTES_MAX)}) is shown.</figcaption>}
+      <div class="about">
+        <b>{name}</b> <small>{it?.kind === "text" && kind.kind === "other" && kind.label === "file" ? "text" : kind.label}{it?.total !== undefined && ` · ${size(it.total)}`}</small>
+        <span class="gap" />
+        <CopyButton label="Copy address" text={() => url} />
+        <a class="button small" href={url} download={name.split("/").pop()}>Download</a>
+      </div>
+      {ways.length > 1 && <Ways ways={ways} chosen={chosen!} way={way} />}
+      {!it && <p class="quiet" role="status">{failed.value || "Loading…"}</p>}
+      {it && <Body it={it} name={name} url={url} publicUrl={publicUrl} way={chosen!} />}
     </figure>
   );
 }
 
-function Table({ rows, total }: { rows: string[][]; total: number }) {
-  const [head = [], ...body] = rows;
+function Ways({ ways, chosen, way }: { ways: Way[]; chosen: Way; way: Signal<Way | undefined> }) {
   return (
-    <div class="scroll" tabIndex={0}>
-      <table>
-        <thead><tr>{head.map((cell, at) => <th key={at} scope="col">{cell}</th>)}</tr></thead>
-        <tbody>{body.map((row, at) => <tr key={at}>{row.map((cell, i) => <td key={i} class={/^-?[\d.,]+(e[-+]?\d+)?$/i.test(cell) ? "number" : ""}>{cell}</td>)}</tr>)}</tbody>
-      </table>
-      {total > rows.length && <p class="quiet">{rows.length - 1} of {total - 1} rows</p>}
+    <div class="ways" role="group" aria-label="Show it as">
+      {ways.map((it) => <button key={it} type="button" class="small" aria-pressed={it === chosen} onClick={() => void (way.value = it)}>{WAYS[it]}</button>)}
     </div>
   );
 }
 
-async function load(name: string, url: string, signal: AbortSignal): Promise<Shown> {
-  const end = name.split(".").pop()!.toLowerCase();
-  const response = await fetch(url, { signal });
-  if (!response.ok) throw new Error(`status ${response.status}`);
-  if (IMAGES[end]) {
-    const bytes = await response.arrayBuffer();
-    if (bytes.byteLength > BLOB_BYTES_MAX) return { kind: "none", why: `A picture of ${size(bytes.byteLength)}: download it to see it.` };
-    return { kind: "image", url: URL.createObjectURL(new Blob([bytes], { type: IMAGES[end] })) };
-  }
-  const { bytes, isCut } = await beginning(response);
-  if (bytes.subarray(0, 4000).includes(0)) return { kind: "none", why: "This is no text: download it to use it." };
-  const text = new TextDecoder().decode(bytes);
-  if (end === "html" || end === "htm") return { kind: "html", text, isCut };
-  if (end === "csv" || end === "tsv") return tableOf(text, end === "csv" ? "," : "\t", isCut);
-  if (end === "json" && !isCut) return { kind: "text", text: pretty(text), isCut };
-  return { kind: "text", text, isCut };
+function waysOf(it: Loaded): Way[] {
+  const found: Way[] = [];
+  if (it.kind === "audio") found.push("sound");
+  if (it.kind === "video") found.push("film");
+  if (it.picture) found.push("picture");
+  if (it.table && it.kind === "table") found.push("table");
+  if (it.json !== undefined) found.push("tree");
+  if (it.table && it.kind !== "table") found.push("table");
+  if (it.numeric?.includes(true)) found.push("plot");
+  if (it.kind === "html") found.push("page");
+  if (it.kind === "bytes") found.push("bytes");
+  else if (it.text) found.push("text");
+  found.push("viewer");
+  return found;
 }
 
-async function beginning(response: Response): Promise<{ bytes: Uint8Array; isCut: boolean }> {
-  const reader = response.body!.getReader();
-  const parts: Uint8Array[] = [];
-  let length = 0;
-  while (length <= TEXT_BYTES_MAX) {
-    const { done, value } = await reader.read();
-    if (done) break;
-    parts.push(value);
-    length += value.length;
+function Body({ it, name, url, publicUrl, way }: Shown & { it: Loaded; way: Way }) {
+  const cut = it.isCut && <p class="quiet">Only the beginning of the file ({size(it.bytes.length)}) is here. Download it to see all of it.</p>;
+  switch (way) {
+    case "picture": return <Picture url={it.picture!} name={name} />;
+    case "sound": return <audio controls preload="metadata" src={url} aria-label={name} />;
+    case "film": return <video controls preload="metadata" src={url} aria-label={name} />;
+    case "table": return <>{cut}<TableView table={it.table!} numeric={it.numeric!} /></>;
+    case "plot": return <>{cut}<Plot table={it.table!} numeric={it.numeric!} /></>;
+    case "tree": return <JsonTree value={it.json} />;
+    case "page": return <><iframe sandbox="" srcdoc={alone(it.text)} title={name} /><figcaption class="quiet">Shown without its scripts and without anything from elsewhere. Download it to see it whole.</figcaption></>;
+    case "bytes": return <Bytes it={it} name={name} />;
+    case "viewer": return <ViewWith name={name} url={url} publicUrl={publicUrl} kind={it.kind} bytes={it.isCut ? undefined : it.bytes} />;
+    default: return <>{cut}<PlainText text={it.json !== undefined ? JSON.stringify(it.json, null, 2) : it.text} /></>;
   }
-  const isCut = length > TEXT_BYTES_MAX;
-  if (isCut) await reader.cancel();
-  const bytes = new Uint8Array(await new Blob(parts as BlobPart[]).arrayBuffer());
-  return { bytes: bytes.subarray(0, TEXT_BYTES_MAX), isCut };
 }
 
-function pretty(text: string): string {
+/** A page that is shown here asks nobody for anything, whatever our own policy lets our frames do.
+ * Behind the doctype, which has to stand first. */
+export function alone(html: string): string {
+  const policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; media-src data:";
+  const meta = `<meta http-equiv="Content-Security-Policy" content="${policy}">`;
+  const doctype = /^\s*<!doctype[^>]*>/i.exec(html)?.[0] ?? "";
+  return doctype + meta + html.slice(doctype.length);
+}
+
+function Picture({ url, name }: { url: string; name: string }) {
+  const said = useSignal("");
+  return (
+    <>
+      <img
+        src={url} alt={name}
+        onLoad={({ currentTarget: it }) => void (said.value = it.naturalWidth ? `${it.naturalWidth} × ${it.naturalHeight} pixels` : "")}
+        onError={() => void (said.value = "The browser can't read this picture. Download it to look into it.")}
+      />
+      <figcaption class="quiet">{said.value}</figcaption>
+    </>
+  );
+}
+
+function PlainText({ text }: { text: string }) {
+  const isLong = text.length > SHOWN_CHARS_MAX;
+  return (
+    <>
+      {isLong && <p class="quiet">The first {counted(SHOWN_CHARS_MAX, "letter")} of {text.length.toLocaleString("en")}.</p>}
+      <pre tabIndex={0}>{isLong ? text.slice(0, SHOWN_CHARS_MAX) : text}</pre>
+    </>
+  );
+}
+
+function Bytes({ it, name }: { it: Loaded; name: string }) {
+  const head = it.bytes.subarray(0, HEX_BYTES);
+  return (
+    <>
+      <p class="quiet">{endOf(name) === "pdf" ? "Download it to read it." : "This is no text."} {head.length < (it.total ?? Infinity) ? `Its first ${head.length} bytes` : "Its bytes"}:</p>
+      <pre tabIndex={0}>{hexLines(head)}</pre>
+    </>
+  );
+}
+
+async function load(name: string, { kind, mime }: KindOf, url: string, signal: AbortSignal): Promise<Loaded> {
+  const nothing = { text: "", bytes: new Uint8Array(), isCut: false, total: undefined };
+  if (kind === "audio" || kind === "video") return { ...nothing, kind, isCut: true };
+  const { bytes, isCut, total } = await beginningOf(url, kind === "picture" ? PICTURE_BYTES_MAX : TEXT_BYTES_MAX, signal);
+  const found: Loaded = { kind, bytes, isCut, total, text: "" };
+  if (kind === "picture" && !isCut) {
+    if (endOf(name) === "svg") found.text = new TextDecoder().decode(bytes);
+    return { ...found, picture: URL.createObjectURL(new Blob([bytes], { type: mime })) };
+  }
+  if (kind === "picture" || isBinary(bytes)) return { ...found, kind: "bytes" };
+  found.text = new TextDecoder().decode(bytes);
+  if (kind === "table") return withTable(found, tableOfText(found.text, endOf(name), isCut));
+  if (kind === "json" && !isCut) return withJson(found);
+  return { ...found, kind: kind === "html" ? "html" : "text" };
+}
+
+function withTable(found: Loaded, table: Table | undefined): Loaded {
+  return table?.head.length ? { ...found, table, numeric: numericColumns(table) } : found;
+}
+
+function withJson(found: Loaded): Loaded {
   try {
-    return JSON.stringify(JSON.parse(text), null, 2);
+    const json = JSON.parse(found.text) as unknown;
+    return withTable({ ...found, json }, tableOfJson(json));
   } catch {
-    return text;
+    return { ...found, kind: "text" }; // it says JSON and is none
   }
-}
-
-function tableOf(text: string, separator: string, isCut: boolean): Shown {
-  const rows = cells(text, separator);
-  return { kind: "table", rows: rows.slice(0, TABLE_ROWS_MAX), total: rows.length, isCut };
-}
-
-/** Quoted cells may hold separators and line ends; `""` is a quote. */
-export function cells(text: string, separator: string): string[][] {
-  const rows: string[][] = [];
-  let row: string[] = [];
-  let cell = "";
-  let isQuoted = false;
-  for (let at = 0; at < text.length; at++) {
-    const char = text[at]!;
-    if (isQuoted) {
-      if (char !== '"') cell += char;
-      else if (text[at + 1] === '"') cell += text[++at];
-      else isQuoted = false;
-    } else if (char === '"' && !cell) isQuoted = true;
-    else if (char === separator) {
-      row.push(cell);
-      cell = "";
-    } else if (char === "\n") {
-      rows.push([...row, cell.replace(/\r$/, "")]);
-      [row, cell] = [[], ""];
-    } else cell += char;
-  }
-  if (cell || row.length) rows.push([...row, cell]);
-  return rows;
 }
