@@ -24,12 +24,17 @@ class _Result(msgspec.Struct):
     error: str = ""
 
 
+class _Ended(msgspec.Struct):
+    code: int | None = msgspec.field(name="StatusCode", default=None)
+
+
 _read_error = msgspec.json.Decoder(_Result).decode
+_read_code = msgspec.json.Decoder(_Ended).decode
 
 
 class Happened(msgspec.Struct, rename="camel", omit_defaults=True):
     """One entry. ``time`` in ms since the epoch; ``waited`` (of a lease) and ``ran`` (of its end)
-    in ms. ``count``: of the entries that were left out."""
+    in ms. ``count``: of the entries that were left out. ``exit_code``: of the program."""
 
     time: int
     event: r.StoryEvent
@@ -41,6 +46,7 @@ class Happened(msgspec.Struct, rename="camel", omit_defaults=True):
     count: int = 0
     waited: int | None = None
     ran: int | None = None
+    exit_code: int | None = None
 
 
 class History(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -73,6 +79,7 @@ def of_ended(job: Job, payload: bytes | None) -> History:
         events = [_named(entry) for entry in (*before, end)]
     if record is not None:
         events[-1].message = record.message or _error_of(record)
+        events[-1].exit_code = _code_of(record)
     return _history(job, events, job.time, is_whole=bool(before))
 
 
@@ -132,3 +139,12 @@ def _error_of(record: r.Finished) -> str:
         return _read_error(record.result).error[:MESSAGE_MAX]
     except msgspec.DecodeError:
         return ""
+
+
+def _code_of(record: r.Finished) -> int | None:
+    if record.reason != "Success":
+        return None  # no program ended by itself
+    try:
+        return _read_code(record.result).code
+    except msgspec.DecodeError:
+        return None

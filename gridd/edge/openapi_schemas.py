@@ -202,6 +202,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "count": _COUNT,
             "waited": _MILLISECONDS,
             "ran": _MILLISECONDS,
+            "exitCode": {"type": "integer"},
         },
         required=("time", "event"),
     ),

@@ -50,6 +50,7 @@ async def test_the_story_of_a_job_from_its_submission_to_its_answer(world):
     assert leased.waited == leased.time - submitted.time == ended.waited
     assert finished.ran == finished.time - leased.time == ended.ran
     assert (finished.worker, finished.attempt, finished.reason) == ("w", 1, "Success")
+    assert finished.exit_code == 3
 
 
 @pytest.mark.parametrize("with_snapshot", [False, True])
@@ -98,6 +99,27 @@ async def test_what_went_wrong_is_the_message(world):
 def test_an_error_that_is_no_text_has_no_message(result: bytes) -> None:
     record = outcome("Error", result=result)
     assert of_ended(ended_job("Error"), msgspec.msgpack.encode(record)).events[-1].message == ""
+
+
+@pytest.mark.parametrize("result", [b"", b"[]", b'{"StatusCode":"3"}', b'{"StatusCode":null}'])
+def test_an_exit_code_that_is_no_number_is_not_told(result: bytes) -> None:
+    record = outcome("Success", result=result)
+    ended = of_ended(ended_job("Success"), msgspec.msgpack.encode(record))
+    assert ended.events[-1].exit_code is None
+
+
+async def test_what_ended_is_listed_after_a_restart_too(world):
+    done, cancelled = await world.submit("done"), await world.submit("cancelled")
+    _, peer = world.worker(credit=1)
+    await finish(world, peer, done)
+    await world.daemon.cancel("q", cancelled, "_", "")
+    await world.submit("waits")
+    listed = await world.daemon.ended("q")
+    assert list(listed) == [cancelled, done]
+    assert [view.finished_reason for view in listed.values()] == ["Cancelled", "Success"]
+    await world.restart()
+    assert await world.daemon.ended("q") == listed
+    assert await world.daemon.ended("unknown") == {}
 
 
 def test_an_outcome_from_before_there_were_stories_tells_what_the_job_knows() -> None:
