@@ -26,15 +26,17 @@ class _Result(msgspec.Struct):
 
 class _Ended(msgspec.Struct):
     code: int | None = msgspec.field(name="StatusCode", default=None)
+    duration: int | None = None
 
 
 _read_error = msgspec.json.Decoder(_Result).decode
-_read_code = msgspec.json.Decoder(_Ended).decode
+_read_end = msgspec.json.Decoder(_Ended).decode
 
 
 class Happened(msgspec.Struct, rename="camel", omit_defaults=True):
     """One entry. ``time`` in ms since the epoch; ``waited`` (of a lease) and ``ran`` (of its end)
-    in ms. ``count``: of the entries that were left out. ``exit_code``: of the program."""
+    in ms. ``count``: of the entries that were left out. ``exit_code`` and
+    ``duration`` (ms) are the program's own, as its worker tells them."""
 
     time: int
     event: r.StoryEvent
@@ -47,6 +49,7 @@ class Happened(msgspec.Struct, rename="camel", omit_defaults=True):
     waited: int | None = None
     ran: int | None = None
     exit_code: int | None = None
+    duration: int | None = None
 
 
 class History(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -75,11 +78,12 @@ def of_ended(job: Job, payload: bytes | None) -> History:
     if record is None or not before:  # written before there were stories
         events = [_named(entry) for entry in told(job)]
     else:
-        end = r.StoryEntry(record.time, "finished", record.worker, record.attempt, record.reason)
-        events = [_named(entry) for entry in (*before, end)]
+        last = r.StoryEntry(record.time, "finished", record.worker, record.attempt, record.reason)
+        events = [_named(entry) for entry in (*before, last)]
     if record is not None:
         events[-1].message = record.message or _error_of(record)
-        events[-1].exit_code = _code_of(record)
+        end = _end_of(record)
+        events[-1].exit_code, events[-1].duration = end.code, end.duration
     return _history(job, events, job.time, is_whole=bool(before))
 
 
@@ -141,10 +145,10 @@ def _error_of(record: r.Finished) -> str:
         return ""
 
 
-def _code_of(record: r.Finished) -> int | None:
+def _end_of(record: r.Finished) -> _Ended:
     if record.reason != "Success":
-        return None  # no program ended by itself
+        return _Ended()  # no program ended by itself
     try:
-        return _read_code(record.result).code
+        return _read_end(record.result)
     except msgspec.DecodeError:
-        return None
+        return _Ended()

@@ -203,6 +203,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "waited": _MILLISECONDS,
             "ran": _MILLISECONDS,
             "exitCode": {"type": "integer"},
+            "duration": _MILLISECONDS,
         },
         required=("time", "event"),
     ),

@@ -72,6 +72,8 @@ export interface Happened {
   count?: number;
   waited?: number;
   ran?: number;
+  exitCode?: number;
+  duration?: number;
 }
 
 /** What became of a job. `gone`: it was there, and its time is over. */
@@ -116,6 +118,11 @@ export class Api {
 
   async definition(id: string): Promise<Definition | null> {
     return data(await this.get(`${this.jobUrl(id)}/definition.json`));
+  }
+
+  /** The jobs that ended last; the live line tells of them for a minute only. */
+  async ended(): Promise<Record<string, Job>> {
+    return data(await this.get(`${this.queueUrl}/ended.json`));
   }
 
   async explain(id: string): Promise<Explanation | null> {

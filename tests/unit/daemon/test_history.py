@@ -101,8 +101,8 @@ def test_an_error_that_is_no_text_has_no_message(result: bytes) -> None:
     assert of_ended(ended_job("Error"), msgspec.msgpack.encode(record)).events[-1].message == ""
 
 
-@pytest.mark.parametrize("result", [b"", b"[]", b'{"StatusCode":"3"}', b'{"StatusCode":null}'])
-def test_an_exit_code_that_is_no_number_is_not_told(result: bytes) -> None:
+@pytest.mark.parametrize("result", [b"", b"[]", b'{"StatusCode":"3"}', b'{"duration":1.5}'])
+def test_a_result_that_is_none_tells_no_exit_code(result: bytes) -> None:
     record = outcome("Success", result=result)
     ended = of_ended(ended_job("Success"), msgspec.msgpack.encode(record))
     assert ended.events[-1].exit_code is None

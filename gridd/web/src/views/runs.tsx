@@ -1,59 +1,186 @@
-/** Runs that were started from this browser on this queue, and what happened to the one shown. */
+/** Earlier runs of this page, from the grid and from this browser, what became of each, and what
+ * happened to the one that is shown. */
 
-import { signal } from "@preact/signals";
-import { queue } from "../address";
-import type { Happened } from "../api";
+import "../outputs.css";
+import { signal, useSignal } from "@preact/signals";
+import { useEffect, useMemo } from "preact/hooks";
+import { formatHash, userParameters } from "../hash";
+import { hash } from "../address";
+import type { Api, Happened, Job } from "../api";
+import type { Definition } from "../definition";
+import { Details, type End } from "../details";
+import { isAlike, joined, type Entry } from "../lineage";
 import { remembered } from "../remembered";
-import { api, prepared, run } from "../store";
-import { differences, duration, short } from "../words";
+import { api, prepared, run, view } from "../store";
+import { counted, differences, duration, sentence, short } from "../words";
+import { later } from "./later";
 import { Ago } from "./parts";
 
-const compared = signal<{ id: string; text: string } | undefined>(undefined);
+const LOOKED_AT = 60; // of all jobs, the newest are looked into; "further back" is as many again
+const ROWS_AT_ONCE = 30;
 
-/** With what stands on the left. */
-async function compare(id: string): Promise<void> {
-  try {
-    const [now, then] = [prepared.value?.definition, await api.value.definition(id)];
-    if (!now || !then) throw new Error("the grid has forgotten it");
-    const found = differences(now, then);
-    const text = found.length ? `differs from the job on this page in: ${found.join(", ")}` : "asks for the same as the job on this page";
-    compared.value = { id, text };
-  } catch (error) {
-    compared.value = { id, text: `can't be compared: ${(error as Error).message}` };
-  }
-}
+const Comparison = later(() => import("./compare").then((it) => it.Comparison));
+
+/** The two that are compared, the earlier first. */
+const pair = signal<[string, string] | undefined>(undefined);
+const showsAll = signal(false);
 
 export function Runs() {
-  const url = api.value.queue === undefined ? "" : api.value.queueUrl;
-  const runs = remembered.value.filter((it) => it.queue === url);
-  const story = run.value?.history.value ?? [];
+  if (api.value.queue === undefined) return <p class="quiet pad">No queue is chosen.</p>;
+  return <OfQueue key={api.value.queueUrl} from={api.value} />;
+}
+
+function OfQueue({ from }: { from: Api }) {
+  const details = useMemo(() => new Details(from), [from]);
+  const ended = useSignal<Record<string, Job>>({});
+  const looked = useSignal(LOOKED_AT);
+  const rows = useSignal(ROWS_AT_ONCE);
+  const present = run.value;
+  const state = present?.job.value?.state;
+  useEffect(() => {
+    pair.value = undefined;
+  }, [from]);
+  useEffect(() => void from.ended().then((it) => void (ended.value = it), () => undefined), [from, state]);
+
+  void view.value?.changes.value;
+  void details.changed.value;
+  const live = view.value ? Object.fromEntries(view.value.jobs) : {};
+  const here = remembered.value.filter((it) => it.queue === from.queueUrl);
+  const all = joined([ended.value, live], here, present && { id: present.id, job: present.job.value });
+  const mine = prepared.value?.definition ?? present?.definition;
+  const near = all.slice(0, looked.value);
+  const found = mine && !showsAll.value ? near.filter((it) => it.id === present?.id || isMine(mine, details.definition(it.id))) : near;
+  const shown = found.slice(0, rows.value);
+  useEffect(() => {
+    details.wantDefinitions(near);
+    details.wantEnds(shown);
+  });
+  const isLooking = near.some((it) => details.definition(it.id) === undefined);
+
+  if (pair.value) return <div class="runs"><Chosen entries={shown} details={details} from={from} /></div>;
+  const name = (it: Entry) => it.id === prepared.value?.id ? "as it stands on this page" : whatDiffers(it, mine, details);
   return (
     <div class="runs">
-      {story.length > 0 && (
-        <>
-          <h2>What happened to {short(run.value!.id)}</h2>
-          <ol class="story">{story.map((it, at) => <li key={at}><time>{new Date(it.time).toLocaleTimeString()}</time><span>{told(it)}</span></li>)}</ol>
-        </>
-      )}
-      <h2>Earlier runs from this browser</h2>
-      {runs.length === 0 && <p class="quiet">Jobs that you start here are listed here.</p>}
-      {compared.value && (
-        <div class="card" role="status">
-          <p><b>{short(compared.value.id)}</b> {compared.value.text}</p>
-          <button type="button" class="small" onClick={() => void (compared.value = undefined)}>Close</button>
+      <div class="head">
+        <h2>{showsAll.value ? "Jobs of this queue" : "Runs of this page's job"}</h2>
+        <span class="gap" />
+        {mine && <div class="ways" role="group" aria-label="Which runs"><button type="button" class="small" aria-pressed={!showsAll.value} onClick={() => void (showsAll.value = false)}>Like this one</button><button type="button" class="small" aria-pressed={showsAll.value} onClick={() => void (showsAll.value = true)}>All</button></div>}
+      </div>
+      {shown.length === 0 && <p class="quiet" role="status">{isLooking ? "Looking…" : all.length ? "None of the last jobs on this queue looks like the one on this page." : "Nothing has been run on this queue yet, as far as the grid remembers."}</p>}
+      {shown.length > 0 && (
+        <div class="scroll" tabIndex={0} role="region" aria-label="Runs">
+          <table>
+            <thead><tr><th scope="col">Run</th><th scope="col">State</th><th scope="col">When</th><th scope="col" class="number">Took</th><th scope="col">{showsAll.value ? "What" : "Differs from this page in"}</th><th scope="col"><span class="offscreen">Actions</span></th></tr></thead>
+            <tbody>
+              {shown.map((it) => (
+                <tr key={it.id} class={it.id === present?.id ? "chosen" : ""} {...(it.id === present?.id ? { "aria-current": true } : {})}>
+                  <td><a class="id" href={linkTo(it.id)}>{short(it.id)}</a></td>
+                  <td><State entry={it} end={details.end(it)} /></td>
+                  <td><Ago time={it.time} /></td>
+                  <td class="number">{took(it, details.end(it))}</td>
+                  <td class="what">{showsAll.value ? titleOf(it, details.definition(it.id)) : name(it)}</td>
+                  <td>{shown.length > 1 && <button type="button" class="small" aria-label={`Compare ${short(it.id)}`} onClick={() => void (pair.value = pairOf(it, shown, present?.id))}>Compare</button>}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
         </div>
       )}
-      <ul class="rows">
-        {runs.map((it) => (
-          <li key={it.id}>
-            <a class="id" href={`/j/${it.id}#?queue=${queue.value?.name ?? ""}`}>{short(it.id)}</a>
-            <span class="name">{it.title}</span>
-            <small><Ago time={it.time} /></small>
-            {prepared.value && it.id !== prepared.value.id && <button type="button" class="small" onClick={() => void compare(it.id)}>Compare</button>}
-          </li>
-        ))}
-      </ul>
+      <p>
+        {found.length > shown.length && <button type="button" class="small" onClick={() => void (rows.value += ROWS_AT_ONCE)}>{counted(found.length - shown.length, "more run")}</button>}
+        {found.length <= shown.length && all.length > near.length && <button type="button" class="small" onClick={() => void (looked.value += LOOKED_AT)}>Look further back ({counted(all.length - near.length, "older job")})</button>}
+      </p>
+      <Story />
     </div>
+  );
+}
+
+function isMine(mine: Definition, other: Definition | null | undefined): boolean {
+  return Boolean(other) && isAlike(mine, other!);
+}
+
+/** With the run that is shown; that one, with the one before it. */
+function pairOf(entry: Entry, shown: Entry[], present: string | undefined): [string, string] {
+  if (present !== undefined && present !== entry.id && shown.some((it) => it.id === present)) return [entry.id, present];
+  const at = shown.indexOf(entry);
+  const other = shown[at + 1] ?? shown[at - 1]!;
+  return at + 1 < shown.length ? [other.id, entry.id] : [entry.id, other.id];
+}
+
+function Chosen({ entries, details, from }: { entries: Entry[]; details: Details; from: Api }) {
+  const [before, after] = pair.value!;
+  const label = (it: Entry) => `${short(it.id)} · ${stateOf(it, details.end(it)).word} · ${new Date(it.time).toLocaleString()}`;
+  const choice = (name: string, value: string, choose: (id: string) => void) => (
+    <label>{name} <select value={value} onChange={(event) => choose(event.currentTarget.value)}>{entries.map((it) => <option key={it.id} value={it.id}>{label(it)}</option>)}</select></label>
+  );
+  return (
+    <>
+      <div class="head">
+        <h2>Two runs compared</h2>
+        <span class="gap" />
+        <button type="button" class="small" onClick={() => void (pair.value = undefined)}>Back to the runs</button>
+      </div>
+      <div class="pick">
+        {choice("Before", before, (id) => void (pair.value = [id, after]))}
+        {choice("After", after, (id) => void (pair.value = [before, id]))}
+        <button type="button" class="small" onClick={() => void (pair.value = [after, before])}>Swap</button>
+      </div>
+      <Comparison key={`${before} ${after}`} from={from} before={before} after={after} />
+    </>
+  );
+}
+
+/** The short link, with what this page was told about queue and control. */
+function linkTo(id: string): string {
+  const own = userParameters(hash.value);
+  const params = new Map([...hash.value.params].filter(([name]) => name !== "job" && name !== "inputs" && !(name in own)));
+  return `/j/${id}${formatHash({ before: "", params })}`;
+}
+
+function whatDiffers(entry: Entry, mine: Definition | undefined, details: Details): string {
+  const other = details.definition(entry.id);
+  if (!mine || !other) return titleOf(entry, other);
+  return differences(mine, other).join(", ") || "nothing";
+}
+
+function titleOf(entry: Entry, definition: Definition | null | undefined): string {
+  if (!definition) return entry.title ?? "";
+  const { where, what } = sentence(definition);
+  return [where, what].filter(Boolean).join(": ").slice(0, 200);
+}
+
+const ENDS: Record<string, [string, string]> = {
+  Error: ["Failed", "bad"], TimedOut: ["Timed out", "bad"], Cancelled: ["Stopped", "idle"], JobReplacedByClient: ["Replaced", "idle"], Deleted: ["Deleted", "idle"],
+};
+
+function stateOf({ job }: Entry, end: End | undefined): { word: string; tone: string } {
+  if (job?.state === "Queued") return { word: "Waiting", tone: "wait" };
+  if (job?.state === "Running") return { word: "Running", tone: "busy" };
+  const reason = job?.finishedReason ?? end?.reason;
+  if (!reason) return { word: end ? "Not kept any more" : "…", tone: "idle" };
+  if (reason !== "Success") return { word: ENDS[reason]?.[0] ?? "Ended", tone: ENDS[reason]?.[1] ?? "idle" };
+  const code = job?.finished?.result?.StatusCode ?? end?.exitCode;
+  return code ? { word: `Exit code ${code}`, tone: "bad" } : { word: "Done", tone: "good" };
+}
+
+function State({ entry, end }: { entry: Entry; end: End | undefined }) {
+  const { word, tone } = stateOf(entry, end);
+  return <><span class={`dot ${tone}`} aria-hidden="true" />{word}</>;
+}
+
+function took({ job }: Entry, end: End | undefined): string {
+  const ms = job?.finished?.result?.duration ?? end?.took;
+  return ms === undefined ? "" : duration(ms);
+}
+
+function Story() {
+  const story = run.value?.history.value ?? [];
+  if (!story.length) return null;
+  return (
+    <>
+      <h2>What happened to {short(run.value!.id)}</h2>
+      <ol class="story">{story.map((it, at) => <li key={at}><time dateTime={new Date(it.time).toISOString()}>{new Date(it.time).toLocaleTimeString()}</time><span>{told(it)}</span></li>)}</ol>
+    </>
   );
 }
 
@@ -66,8 +193,13 @@ function told(it: Happened): string {
     case "leased": return `given to worker${by}${it.waited === undefined ? "" : ` after ${duration(it.waited)}`}`;
     case "lost": return `worker${by} was lost; it waits again`;
     case "released": return `worker${by} gave it back; it waits again`;
-    case "finished": return `ended: ${it.reason}${it.message ? ` (${it.message})` : ""}${it.ran === undefined ? "" : ` after ${duration(it.ran)}`}`;
+    case "finished": return `ended: ${ended(it)}${it.message ? ` (${it.message})` : ""}${it.ran === undefined ? "" : ` after ${duration(it.ran)}`}`;
     case "omitted": return `${it.count ?? 0} entries are not kept`;
     default: return it.event;
   }
+}
+
+function ended(it: Happened): string {
+  if (it.reason === "Success") return it.exitCode ? `exit code ${it.exitCode}` : "done";
+  return (ENDS[it.reason ?? ""]?.[0] ?? it.reason ?? "").toLowerCase();
 }

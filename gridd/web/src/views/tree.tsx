@@ -63,7 +63,7 @@ export function Tree({ names, chosen, choose, sizeOf, hrefOf }: Props) {
         {rows.map((row) => (
           <li
             key={row.path} role="treeitem" class={row.path === chosen ? "chosen" : ""} style={{ paddingLeft: `${8 + row.depth * 18}px` }}
-            aria-level={row.depth + 1} aria-selected={row.path === chosen} aria-label={row.isFolder ? `${row.name} ${counted(row.files, "file")}` : row.path}
+            aria-level={row.depth + 1} aria-selected={row.path === chosen}
             {...(row.isFolder ? { "aria-expanded": !closed.value.has(row.path) } : {})}
             tabIndex={row.path === stop ? 0 : -1} onClick={() => use(row)} onFocus={() => void (focused.value = row.path)}
           >

@@ -1,0 +1,158 @@
+/** Two runs against each other: what was asked for, what came of it, which files, where the logs
+ * part. What it reads is bounded; beyond the bounds files are told apart by hash alone. */
+
+import type { Api, Job, LogPage } from "./api";
+import { heldBytes, isReference, type Reference } from "./dataref";
+import type { Definition } from "./definition";
+import { hashOf } from "./jobid";
+import { stableJson } from "./hash";
+import { LogText } from "./log";
+import { beginningOf } from "./partial";
+
+/** Of one file that is compared by what is in it. */
+export const FILE_BYTES_MAX = 1_000_000;
+/** Of each log. */
+export const LOG_LINES_MAX = 50_000;
+const LOG_PAGES_MAX = 200;
+
+export interface Change {
+  /** Member of the definition, `env NAME`, or `file NAME`. */
+  what: string;
+  before: unknown;
+  after: unknown;
+  /** Both sides are files, and can be shown line by line. */
+  isFile: boolean;
+}
+
+const GROUPS = [["env", "variable"], ["configFiles", "file"], ["inputs", "input"], ["build", "build"], ["requirements", "resource"]] as const;
+/** Not of the job, but of who submitted it and how. */
+const IGNORED = new Set(["v", "debug", "control"]);
+
+export function changes(before: Definition, after: Definition): Change[] {
+  const found: Change[] = [];
+  const grouped = new Set<string>(GROUPS.map(([member]) => member));
+  const add = (what: string, a: unknown, b: unknown, isFile = false) => {
+    if (stableJson(compared(a)) !== stableJson(compared(b))) found.push({ what, before: a, after: b, isFile });
+  };
+  for (const member of union(before, after)) if (!grouped.has(member) && !IGNORED.has(member)) add(member, before[member], after[member]);
+  for (const [member, name] of GROUPS) {
+    const [a, b] = [before[member] ?? {}, after[member] ?? {}] as [Record<string, unknown>, Record<string, unknown>];
+    for (const key of union(a, b)) add(`${name} ${key}`, a[key], b[key], member === "configFiles" || member === "inputs");
+  }
+  return found;
+}
+
+function union(a: object, b: object): string[] {
+  return [...new Set([...Object.keys(a), ...Object.keys(b)])];
+}
+
+/** A file is what is in it, wherever it lies. */
+function compared(value: unknown): unknown {
+  if (!isReference(value)) return value ?? null;
+  return hashIn(value) ?? [value.type, value.value];
+}
+
+/** The sha256 of a reference's bytes, where it tells or holds them. */
+export function hashIn(reference: Reference): string | undefined {
+  if (reference.hash && /^[0-9a-f]{64}$/.test(reference.hash)) return reference.hash;
+  const named = typeof reference.value === "string" && /\/f\/([0-9a-f]{64})$/.exec(reference.value)?.[1];
+  if (named && reference.type === "url") return named;
+  const held = heldBytes(reference);
+  return held && hashOf(held);
+}
+
+/** The text of a file of a definition; throws with words for people. */
+export async function textOf(reference: unknown): Promise<string> {
+  if (reference === undefined) return "";
+  if (!isReference(reference)) return typeof reference === "string" ? reference : JSON.stringify(reference);
+  const held = heldBytes(reference);
+  if (held) return decoded(held);
+  if (reference.type !== "url") throw new Error("it lies in a store that can't be read from here");
+  const found = await beginningOf(String(reference.value), FILE_BYTES_MAX);
+  if (found.isCut) throw new Error("it is too large to be compared line by line");
+  return decoded(found.bytes);
+}
+
+export function decoded(bytes: Uint8Array): string {
+  if (bytes.subarray(0, 4096).includes(0)) throw new Error("it is no text");
+  return new TextDecoder().decode(bytes);
+}
+
+export interface FileChange {
+  name: string;
+  verdict: "same" | "changed" | "only before" | "only after" | "can't be told";
+}
+
+type Outputs = Record<string, Reference>;
+
+export function outputsOf(job: Job | undefined): Outputs {
+  return job?.finished?.result?.outputs ?? {};
+}
+
+/** `fetched`: the hash of what has to be fetched to be known, by side; `undefined`: too large. */
+export async function outputChanges(before: Outputs, after: Outputs, fetched: (side: 0 | 1, name: string) => Promise<string | undefined>): Promise<FileChange[]> {
+  const found: FileChange[] = [];
+  for (const name of union(before, after).sort()) {
+    const [a, b] = [before[name], after[name]];
+    if (!a || !b) {
+      found.push({ name, verdict: a ? "only before" : "only after" });
+      continue;
+    }
+    const one = hashIn(a) ?? (await fetched(0, name));
+    const other = hashIn(b) ?? (await fetched(1, name));
+    found.push({ name, verdict: one === undefined || other === undefined ? "can't be told" : one === other ? "same" : "changed" });
+  }
+  return found;
+}
+
+export async function fetchedHash(api: Api, id: string, name: string): Promise<string | undefined> {
+  try {
+    const { bytes, isCut } = await beginningOf(api.outputUrl(id, name), FILE_BYTES_MAX);
+    return isCut ? undefined : hashOf(bytes);
+  } catch {
+    return undefined;
+  }
+}
+
+export interface LogsCompared {
+  /** Counted from 1; undefined: as far as they were read, they are the same. */
+  line: number | undefined;
+  before: string | undefined;
+  after: string | undefined;
+  /** Lines that were read of the shorter one. */
+  read: number;
+  isWhole: boolean;
+}
+
+type Pages = (since: number) => Promise<LogPage>;
+
+/** Reads both until they part; the end of one is where they part too. */
+export async function firstDifference(before: Pages, after: Pages): Promise<LogsCompared> {
+  const [a, b] = [new Lines(before), new Lines(after)];
+  for (let line = 0; line < LOG_LINES_MAX; line++) {
+    const [one, other] = [await a.at(line), await b.at(line)];
+    if (one === undefined && other === undefined) return { line: undefined, before: undefined, after: undefined, read: line, isWhole: a.isWhole && b.isWhole };
+    if (one !== other) return { line: line + 1, before: one, after: other, read: line, isWhole: true };
+  }
+  return { line: undefined, before: undefined, after: undefined, read: LOG_LINES_MAX, isWhole: false };
+}
+
+class Lines {
+  isWhole = false;
+  private readonly text = new LogText();
+  private cursor = 0;
+  private pages = 0;
+
+  constructor(private readonly page: Pages) {}
+
+  /** The last line of what was read may go on; it counts when all is read. */
+  async at(line: number): Promise<string | undefined> {
+    while (!this.isWhole && this.text.lines.length <= line + 1 && this.pages++ < LOG_PAGES_MAX) {
+      const found = await this.page(this.cursor);
+      for (const chunk of found.data) this.text.add(chunk);
+      this.isWhole = found.isFinal || (!found.data.length && found.nextCursor <= this.cursor);
+      this.cursor = Math.max(this.cursor, found.nextCursor);
+    }
+    return this.text.lines[line]?.text;
+  }
+}
