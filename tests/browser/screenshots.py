@@ -16,13 +16,17 @@ from tests.browser.conftest import FLAGS, encoded
 from tests.system.support.up import grid_up
 
 SCRIPT = """
-import os, pathlib, sys
+import math, os, pathlib, sys
 out = pathlib.Path(os.environ["JOB_OUTPUTS"])
 for step in range(300):
     print(f"step {step:4d}  loss {1 / (step + 1):.5f}", flush=True)
 print("learning rate is small", file=sys.stderr)
-(out / "losses.csv").write_text("step,loss\\n1,1.0\\n10,0.1\\n100,0.01\\n")
+losses = [(1 + 0.3 * math.sin(step)) / (step + 5) for step in range(300)]
+rows = (f"{step},{loss:.4f},{loss * 1.2 + 0.01:.4f}\\n" for step, loss in enumerate(losses))
+(out / "losses.csv").write_text("step,training,validation\\n" + "".join(rows))
 (out / "summary.json").write_text('{"best": 0.0033, "steps": 300}')
+(out / "checkpoints").mkdir()
+(out / "checkpoints" / "last.npy").write_bytes(bytes(4096))
 """
 COMMAND = "sh -c 'python3 $JOB_INPUTS/train.py'"
 PHONE = {"width": 390, "height": 780}
@@ -50,10 +54,26 @@ def take(browser: Browser, url: str, folder: Path) -> None:
     def tab(name: str) -> Callable[[Page], None]:
         return lambda page: page.get_by_role("tab", name=name).click()
 
+    def plot(page: Page) -> None:
+        tab("Outputs")(page)
+        page.get_by_role("treeitem", name="losses.csv").click()
+        page.get_by_role("button", name="Plot").click()
+
+    def runs(page: Page) -> None:
+        run(page)
+        tab("Runs")(page)
+
+    def compared(page: Page) -> None:
+        tab("Runs")(page)
+        page.get_by_role("button", name="Compare").nth(1).click()
+
     show("empty", f"{url}/")
     show("done", link, run)
     show("outputs", link, tab("Outputs"))
-    show("runs", link, tab("Runs"))
+    show("plot", link, plot)
+    again = f"{url}/#?inputs={encoded({'train.py': SCRIPT.replace('300', '200')})}&job={job}"
+    show("runs", f"{again}&queue=local", runs)
+    show("compared", link, compared)
     show("queue", f"{url}/q/local")
     show("dark", link, color_scheme="dark")
     show("phone", link, tab("Log"), viewport=PHONE)

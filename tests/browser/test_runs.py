@@ -9,7 +9,7 @@ import pytest_asyncio
 from playwright.async_api import Page, expect
 
 from tests.browser.conftest import PATIENCE_MS, QUEUE, WEB, Grid, Opening
-from tests.browser.test_jobs import see_state
+from tests.browser.test_jobs import run, see_state
 from tests.system.support.processes import api, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -101,6 +101,39 @@ async def test_two_runs_are_compared(grid: Grid, opened: Opening, runs: Page3) -
     await expect(page.get_by_text("are the same run")).to_be_visible()
     await page.get_by_role("button", name="Back to the runs").click()
     await expect(page.get_by_role("row", name=re.compile(third[:8]))).to_be_visible()
+
+
+async def test_a_run_is_opened_again_with_its_files_and_its_plot(
+    grid: Grid, opened: Opening
+) -> None:
+    """The script is long enough to lie on the grid, not in the link."""
+    script = SCRIPT.replace("RATE", "0.25") + "# " + "long " * 50
+    definition = {"command": "sh -c 'python3 $JOB_INPUTS/long.py'"}
+    page = await opened(grid.link(definition, {"long.py": script}))
+    await run(page)
+    await see_state(page, "Done")
+    await page.get_by_role("tab", name="Outputs").click()
+    await page.get_by_role("treeitem", name="table.csv").click()
+    await page.get_by_role("button", name="Plot").click()
+    await expect(page.locator("canvas")).to_be_visible()
+    lines: list[object] = []
+    page.on("websocket", lambda line: lines.append(line))
+    await page.get_by_label("Contents of long.py").fill(script.replace("0.25", "0.75"))
+    await run(page, "Run changes")
+    await expect(page.locator(".changes")).to_have_count(0)
+    assert not lines, "an edit closes no live line"
+    await see_state(page, "Done")
+    await expect(page.locator("canvas")).to_be_visible()
+    await page.get_by_role("tab", name="Runs").click()
+    earlier = page.get_by_role("row").filter(has_text=re.compile("Done.*file long.py"))
+    await earlier.first.get_by_role("link").click()
+    await page.wait_for_url(re.compile("/j/"))
+    await expect(page.locator(".fixedfile")).to_contain_text("rate = 0.25")
+    await page.get_by_role("button", name="Edit these files").click()
+    await expect(page.get_by_label("Contents of long.py")).to_have_value(
+        re.compile(r"rate = 0\.25")
+    )
+    await see_state(page, "Done")
 
 
 async def test_everybody_can_read_it(grid: Grid, opened: Opening, runs: Page3) -> None:

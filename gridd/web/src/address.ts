@@ -23,10 +23,19 @@ export function placeOf(path: string): Place {
 export const place = signal<Place>(placeOf(location.pathname));
 export const hash = signal<Hash>(parseHash(location.hash));
 export const queue = computed<Queue | undefined>(() => {
-  if (place.value.kind !== "queue") return chosenQueue(hash.value, location.origin);
+  if (place.value.kind !== "queue") return unchanged(chosenQueue(hash.value, location.origin));
   const key = place.value.queue;
-  return { name: encodeURIComponent(key), base: location.origin, key, overridden: false };
+  return unchanged({ name: encodeURIComponent(key), base: location.origin, key, overridden: false });
 });
+
+let known: Queue | undefined;
+
+/** The same object while it says the same: every letter that is typed changes the hash, and a new
+ * queue would close the live line and let go of the run. */
+function unchanged(next: Queue | undefined): Queue | undefined {
+  if (JSON.stringify(next) !== JSON.stringify(known)) known = next;
+  return known;
+}
 
 let told: ((hash: string) => void) | undefined;
 

@@ -7,10 +7,8 @@ import type { Definition } from "./definition";
 import { hashOf } from "./jobid";
 import { stableJson } from "./hash";
 import { LogText } from "./log";
-import { beginningOf } from "./partial";
+import { beginningOf, FILE_BYTES_MAX } from "./partial";
 
-/** Of one file that is compared by what is in it. */
-export const FILE_BYTES_MAX = 1_000_000;
 /** Of each log. */
 export const LOG_LINES_MAX = 50_000;
 const LOG_PAGES_MAX = 200;
@@ -59,23 +57,6 @@ export function hashIn(reference: Reference): string | undefined {
   if (named && reference.type === "url") return named;
   const held = heldBytes(reference);
   return held && hashOf(held);
-}
-
-/** The text of a file of a definition; throws with words for people. */
-export async function textOf(reference: unknown): Promise<string> {
-  if (reference === undefined) return "";
-  if (!isReference(reference)) return typeof reference === "string" ? reference : JSON.stringify(reference);
-  const held = heldBytes(reference);
-  if (held) return decoded(held);
-  if (reference.type !== "url") throw new Error("it lies in a store that can't be read from here");
-  const found = await beginningOf(String(reference.value), FILE_BYTES_MAX);
-  if (found.isCut) throw new Error("it is too large to be compared line by line");
-  return decoded(found.bytes);
-}
-
-export function decoded(bytes: Uint8Array): string {
-  if (bytes.subarray(0, 4096).includes(0)) throw new Error("it is no text");
-  return new TextDecoder().decode(bytes);
 }
 
 export interface FileChange {

@@ -3,10 +3,10 @@
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import type { Api, Job } from "../api";
-import { changes, decoded, fetchedHash, FILE_BYTES_MAX, firstDifference, outputChanges, outputsOf, textOf, type Change, type FileChange, type LogsCompared } from "../compare";
+import { changes, fetchedHash, firstDifference, outputChanges, outputsOf, type Change, type FileChange, type LogsCompared } from "../compare";
 import type { Definition } from "../definition";
 import { diff, hunks } from "../linediff";
-import { beginningOf } from "../partial";
+import { beginningOf, decoded, FILE_BYTES_MAX, textOf } from "../partial";
 import { counted, duration, size, statusOf } from "../words";
 
 interface Side {

@@ -2,6 +2,8 @@
 
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
+import { textOf } from "../partial";
+import type { Reference } from "../dataref";
 import { changeFiles, files, inputsFolder, removeFile, renameFile, setFile } from "../edit";
 import { Code } from "./code";
 import { definition, isReadOnly } from "../store";
@@ -45,10 +47,8 @@ export function Files() {
           <Code key={current} name={current} label={`Contents of ${current}`} text={files.value[current] ?? ""} onText={(text) => setFile(current, text)} />
         </>
       )}
-      {reference && <pre class="fixedfile" tabIndex={0}>{reference.type === "url" ? `lies at ${String(reference.value)}` : typeof reference.value === "string" ? reference.value : JSON.stringify(reference.value)}</pre>}
-      {reference && !isReadOnly.value && reference.type === "utf8" && (
-        <button type="button" class="small" onClick={() => changeFiles({ ...Object.fromEntries(fixed.filter(([, it]) => it.type === "utf8").map(([name, it]) => [name, String(it.value)])), ...files.value })}>Edit these files</button>
-      )}
+      {reference && <FixedFile key={JSON.stringify(reference)} reference={reference} />}
+      {reference && !isReadOnly.value && <EditThese fixed={fixed} />}
     </div>
   );
 }
@@ -63,4 +63,31 @@ function Naming({ name, done }: { name: string; done: (name: string) => void }) 
       <button type="submit" class="small">OK</button>
     </form>
   );
+}
+
+/** Of a job that was opened by its link: files beyond a few letters lie on the grid. */
+function FixedFile({ reference }: { reference: Reference }) {
+  const text = useSignal<string | undefined>(undefined);
+  const failed = useSignal("");
+  useEffect(() => void textOf(reference).then((it) => void (text.value = it), (error: Error) => void (failed.value = error.message)), []);
+  const where = reference.type === "url" ? ` It lies at ${String(reference.value)}` : "";
+  return <pre class="fixedfile" tabIndex={0}>{text.value ?? (failed.value ? `It can't be shown here: ${failed.value}.${where}` : "Loading…")}</pre>;
+}
+
+/** All of them or none: files on the page stand in the place of the definition's. */
+function EditThese({ fixed }: { fixed: [string, Reference][] }) {
+  const problem = useSignal("");
+  const edit = async () => {
+    const texts: Record<string, string> = {};
+    for (const [name, reference] of fixed) {
+      try {
+        texts[name] = await textOf(reference);
+      } catch (error) {
+        problem.value = `They can't be edited here, because of ${name}: ${(error as Error).message}.`;
+        return;
+      }
+    }
+    changeFiles({ ...texts, ...files.value });
+  };
+  return <><button type="button" class="small" onClick={() => void edit()}>Edit these files</button> <small role="status">{problem.value}</small></>;
 }

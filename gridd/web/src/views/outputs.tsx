@@ -1,7 +1,7 @@
 /** What the job left: a tree with sizes and kinds, and a preview of the file that is chosen. */
 
 import "../outputs.css";
-import { useSignal } from "@preact/signals";
+import { signal, useSignal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
 import { hash } from "../address";
 import { Api, type Result } from "../api";
@@ -23,13 +23,14 @@ const Preview = later(() => import("./preview").then((it) => it.Preview));
 
 type Outputs = NonNullable<Result["outputs"]>;
 
+/** By name, so that the next run shows the same file again. */
+const chosen = signal<string | undefined>(undefined);
+
 export function Outputs({ run }: { run: Run | undefined }) {
-  const chosen = useSignal<string | undefined>(undefined);
   const outputs = run?.job.value?.finished?.result?.outputs ?? NONE;
   const names = useMemo(() => Object.keys(outputs), [outputs]);
   const sizes = useSizes(run, outputs);
   const missing = missingOutputs(declaredOutputs(hash.value), run?.job.value);
-  useEffect(() => void (chosen.value = undefined), [run]);
   if (!run || !names.length) {
     const text = run?.isOver ? "The job left no files." : "Files that the job writes to its outputs folder appear here when it has ended.";
     return <div class="outputs"><Missing names={missing} /><p class="quiet pad">{text}</p></div>;

@@ -10,8 +10,13 @@ import { counted } from "../words";
 
 const HEIGHT = 320;
 
-export function Plot({ table, numeric }: { table: Table; numeric: boolean[] }) {
-  const choice = useSignal(useMemo(() => firstChoice(table, numeric), []));
+/** By file and its columns: the next run's plot shows the same. */
+const choices = new Map<string, { x: number; ys: number[] }>();
+
+export function Plot({ name, table, numeric }: { name: string; table: Table; numeric: boolean[] }) {
+  const key = [name, ...table.head].join("\n");
+  const choice = useSignal(useMemo(() => choices.get(key) ?? firstChoice(table, numeric), []));
+  choices.set(key, choice.value);
   const isLog = useSignal(false);
   const root = useRef<HTMLDivElement>(null);
   const { x, ys } = choice.value;

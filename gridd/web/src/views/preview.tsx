@@ -1,7 +1,7 @@
 /** One output, shown. Strangers made it: pictures are pictures, HTML lives in a sandbox without
  * scripts, everything else is text, a table or bytes. What a preview loads is bounded. */
 
-import { useSignal, type Signal } from "@preact/signals";
+import { signal, useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { beginningOf } from "../partial";
 import { endOf, hexLines, isBinary, kindOf, type KindOf } from "../kinds";
@@ -35,6 +35,9 @@ interface Loaded {
 const WAYS = { picture: "Picture", table: "Table", plot: "Plot", tree: "Tree", page: "Page", text: "Text", bytes: "Bytes", sound: "Sound", film: "Film", viewer: "View with…" };
 type Way = keyof typeof WAYS;
 
+/** By name of the file: who runs again and again looks at the same plot each time. */
+const chosenWays = signal<Record<string, Way>>({});
+
 export interface Shown {
   name: string;
   /** Where this page has it from. */
@@ -46,7 +49,6 @@ export interface Shown {
 export function Preview({ name, url, publicUrl }: Shown) {
   const loaded = useSignal<Loaded | undefined>(undefined);
   const failed = useSignal("");
-  const way = useSignal<Way | undefined>(undefined);
   const kind = kindOf(name);
   useEffect(() => {
     const aborting = new AbortController();
@@ -61,26 +63,27 @@ export function Preview({ name, url, publicUrl }: Shown) {
   }, [url]);
   const it = loaded.value;
   const ways = it ? waysOf(it) : [];
-  const chosen = way.value ?? ways[0];
+  const wanted = chosenWays.value[name];
+  const chosen = wanted && ways.includes(wanted) ? wanted : ways[0];
   return (
     <figure class="preview" aria-label={`Preview of ${name}`}>
       <div class="about">
         <b>{name}</b> <small>{it?.kind === "text" && kind.kind === "other" && kind.label === "file" ? "text" : kind.label}{it?.total !== undefined && ` · ${size(it.total)}`}</small>
         <span class="gap" />
-        <CopyButton label="Copy address" text={() => url} />
+        <CopyButton label="Copy address" text={() => publicUrl} />
         <a class="button small" href={url} download={name.split("/").pop()}>Download</a>
       </div>
-      {ways.length > 1 && <Ways ways={ways} chosen={chosen!} way={way} />}
+      {ways.length > 1 && <Ways ways={ways} chosen={chosen!} choose={(way) => void (chosenWays.value = { ...chosenWays.value, [name]: way })} />}
       {!it && <p class="quiet" role="status">{failed.value || "Loading…"}</p>}
       {it && <Body it={it} name={name} url={url} publicUrl={publicUrl} way={chosen!} />}
     </figure>
   );
 }
 
-function Ways({ ways, chosen, way }: { ways: Way[]; chosen: Way; way: Signal<Way | undefined> }) {
+function Ways({ ways, chosen, choose }: { ways: Way[]; chosen: Way; choose: (way: Way) => void }) {
   return (
     <div class="ways" role="group" aria-label="Show it as">
-      {ways.map((it) => <button key={it} type="button" class="small" aria-pressed={it === chosen} onClick={() => void (way.value = it)}>{WAYS[it]}</button>)}
+      {ways.map((it) => <button key={it} type="button" class="small" aria-pressed={it === chosen} onClick={() => choose(it)}>{WAYS[it]}</button>)}
     </div>
   );
 }
@@ -108,7 +111,7 @@ function Body({ it, name, url, publicUrl, way }: Shown & { it: Loaded; way: Way 
     case "sound": return <audio controls preload="metadata" src={url} aria-label={name} />;
     case "film": return <video controls preload="metadata" src={url} aria-label={name} />;
     case "table": return <>{cut}<TableView table={it.table!} numeric={it.numeric!} /></>;
-    case "plot": return <>{cut}<Plot table={it.table!} numeric={it.numeric!} /></>;
+    case "plot": return <>{cut}<Plot name={name} table={it.table!} numeric={it.numeric!} /></>;
     case "tree": return <JsonTree value={it.json} />;
     case "page": return <><iframe sandbox="" srcdoc={alone(it.text)} title={name} /><figcaption class="quiet">Shown without its scripts and without anything from elsewhere. Download it to see it whole.</figcaption></>;
     case "bytes": return <Bytes it={it} name={name} />;

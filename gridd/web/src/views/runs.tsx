@@ -21,8 +21,8 @@ const ROWS_AT_ONCE = 30;
 
 const Comparison = later(() => import("./compare").then((it) => it.Comparison));
 
-/** The two that are compared, the earlier first. */
-const pair = signal<[string, string] | undefined>(undefined);
+/** The two that are compared, the earlier first; of one queue. */
+const comparing = signal<{ queue: string; pair: [string, string] } | undefined>(undefined);
 const showsAll = signal(false);
 
 export function Runs() {
@@ -37,9 +37,7 @@ function OfQueue({ from }: { from: Api }) {
   const rows = useSignal(ROWS_AT_ONCE);
   const present = run.value;
   const state = present?.job.value?.state;
-  useEffect(() => {
-    pair.value = undefined;
-  }, [from]);
+  const choosePair = (pair: [string, string] | undefined) => void (comparing.value = pair && { queue: from.queueUrl, pair });
   useEffect(() => void from.ended().then((it) => void (ended.value = it), () => undefined), [from, state]);
 
   void view.value?.changes.value;
@@ -57,7 +55,8 @@ function OfQueue({ from }: { from: Api }) {
   });
   const isLooking = near.some((it) => details.definition(it.id) === undefined);
 
-  if (pair.value) return <div class="runs"><Chosen entries={shown} details={details} from={from} /></div>;
+  const pair = comparing.value?.queue === from.queueUrl ? comparing.value.pair : undefined;
+  if (pair) return <div class="runs"><Chosen pair={pair} choosePair={choosePair} entries={shown} details={details} from={from} /></div>;
   const name = (it: Entry) => it.id === prepared.value?.id ? "as it stands on this page" : whatDiffers(it, mine, details);
   return (
     <div class="runs">
@@ -79,7 +78,7 @@ function OfQueue({ from }: { from: Api }) {
                   <td><Ago time={it.time} /></td>
                   <td class="number">{took(it, details.end(it))}</td>
                   <td class="what">{showsAll.value ? titleOf(it, details.definition(it.id)) : name(it)}</td>
-                  <td>{shown.length > 1 && <button type="button" class="small" aria-label={`Compare ${short(it.id)}`} onClick={() => void (pair.value = pairOf(it, shown, present?.id))}>Compare</button>}</td>
+                  <td>{shown.length > 1 && <button type="button" class="small" aria-label={`Compare ${short(it.id)}`} onClick={() => choosePair(pairOf(it, shown, present?.id))}>Compare</button>}</td>
                 </tr>
               ))}
             </tbody>
@@ -99,31 +98,38 @@ function isMine(mine: Definition, other: Definition | null | undefined): boolean
   return Boolean(other) && isAlike(mine, other!);
 }
 
-/** With the run that is shown; that one, with the one before it. */
+/** With the run that is shown; that one, with the one before it. The list has the newest first. */
 function pairOf(entry: Entry, shown: Entry[], present: string | undefined): [string, string] {
-  if (present !== undefined && present !== entry.id && shown.some((it) => it.id === present)) return [entry.id, present];
   const at = shown.indexOf(entry);
-  const other = shown[at + 1] ?? shown[at - 1]!;
-  return at + 1 < shown.length ? [other.id, entry.id] : [entry.id, other.id];
+  const own = shown.findIndex((it) => it.id === present);
+  const other = own >= 0 && own !== at ? own : at + 1 < shown.length ? at + 1 : at - 1;
+  return [shown[Math.max(at, other)]!.id, shown[Math.min(at, other)]!.id];
 }
 
-function Chosen({ entries, details, from }: { entries: Entry[]; details: Details; from: Api }) {
-  const [before, after] = pair.value!;
+interface Choosing {
+  pair: [string, string];
+  choosePair: (pair: [string, string] | undefined) => void;
+  entries: Entry[];
+  details: Details;
+  from: Api;
+}
+
+function Chosen({ pair: [before, after], choosePair, entries, details, from }: Choosing) {
   const label = (it: Entry) => `${short(it.id)} · ${stateOf(it, details.end(it)).word} · ${new Date(it.time).toLocaleString()}`;
   const choice = (name: string, value: string, choose: (id: string) => void) => (
-    <label>{name} <select value={value} onChange={(event) => choose(event.currentTarget.value)}>{entries.map((it) => <option key={it.id} value={it.id}>{label(it)}</option>)}</select></label>
+    <label>{name} <select value={value} onChange={(event) => choose(event.currentTarget.value)}>{entries.some((it) => it.id === value) ? null : <option value={value}>{short(value)}</option>}{entries.map((it) => <option key={it.id} value={it.id}>{label(it)}</option>)}</select></label>
   );
   return (
     <>
       <div class="head">
         <h2>Two runs compared</h2>
         <span class="gap" />
-        <button type="button" class="small" onClick={() => void (pair.value = undefined)}>Back to the runs</button>
+        <button type="button" class="small" onClick={() => choosePair(undefined)}>Back to the runs</button>
       </div>
       <div class="pick">
-        {choice("Before", before, (id) => void (pair.value = [id, after]))}
-        {choice("After", after, (id) => void (pair.value = [before, id]))}
-        <button type="button" class="small" onClick={() => void (pair.value = [after, before])}>Swap</button>
+        {choice("Before", before, (id) => choosePair([id, after]))}
+        {choice("After", after, (id) => choosePair([before, id]))}
+        <button type="button" class="small" onClick={() => choosePair([after, before])}>Swap</button>
       </div>
       <Comparison key={`${before} ${after}`} from={from} before={before} after={after} />
     </>
