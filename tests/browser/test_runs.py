@@ -116,8 +116,8 @@ async def test_a_run_is_opened_again_with_its_files_and_its_plot(
     await page.get_by_role("treeitem", name="table.csv").click()
     await page.get_by_role("button", name="Plot").click()
     await expect(page.locator("canvas")).to_be_visible()
-    lines: list[object] = []
-    page.on("websocket", lambda line: lines.append(line))
+    lines: list[str] = []
+    page.on("websocket", lambda line: lines.append(line.url))
     await page.get_by_label("Contents of long.py").fill(script.replace("0.25", "0.75"))
     await run(page, "Run changes")
     await expect(page.locator(".changes")).to_have_count(0)
