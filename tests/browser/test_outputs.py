@@ -206,6 +206,8 @@ async def test_a_viewer_of_ones_own(
         await address.fill(f"{elsewhere.url}/viewer")
         await page.get_by_role("button", name="View", exact=True).click()
         await expect(said).to_have_text(words)
+    await choose(page, "deep.json")  # it is still open where it was opened
+    await expect(said).to_contain_text("deep.json:")
     frame = page.locator("figure iframe")
     assert "allow-top-navigation" not in (await frame.get_attribute("sandbox") or "")
 

@@ -7,7 +7,7 @@ import type { Definition } from "./definition";
 import type { Entry } from "./lineage";
 
 const AT_ONCE = 4;
-const KEPT_MAX = 1_000;
+const KEPT_MAX = 2_000; // answers; a list shows some hundred
 
 export interface End {
   /** Empty: the grid knows nothing of it any more. */
@@ -53,7 +53,8 @@ export class Details {
   }
 
   private once(what: string, ask: () => Promise<void>): void {
-    if (this.asked.has(what) || this.asked.size >= KEPT_MAX) return;
+    if (this.asked.has(what)) return;
+    if (this.asked.size >= KEPT_MAX) this.forget();
     this.asked.add(what);
     this.waiting.push(async () => {
       try {
@@ -64,6 +65,13 @@ export class Details {
       }
     });
     if (this.busy < AT_ONCE) void this.work();
+  }
+
+  /** A page that is open for days: what is still shown is asked for again. */
+  private forget(): void {
+    this.asked.clear();
+    this.definitions.clear();
+    this.ends.clear();
   }
 
   private async work(): Promise<void> {

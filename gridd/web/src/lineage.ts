@@ -30,6 +30,13 @@ export function joined(lists: Record<string, Job>[], remembered: Remembered[], p
   return [...found.values()].sort((a, b) => rank(a) - rank(b) || b.time - a.time);
 }
 
+/** What is looked into: the newest `most` of the live ones and of the ended ones each, so that a
+ * crowd in the queue hides nothing, and all that `own` names. In the list's order. */
+export function near(entries: Entry[], most: number, own: ReadonlySet<string>): Entry[] {
+  const left = { live: most, ended: most };
+  return entries.filter(({ id, job }) => left[job && job.state !== "Finished" ? "live" : "ended"]-- > 0 || own.has(id));
+}
+
 /** Do two definitions look like two states of one page? The same image (whatever its tag), build or
  * machine with the same program, or one of them the same and a file of the same name. */
 export function isAlike(a: Definition, b: Definition): boolean {

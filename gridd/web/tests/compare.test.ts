@@ -5,7 +5,7 @@ import { changes, firstDifference, outputChanges } from "../src/compare";
 import { declaredOutputs, missingOutputs } from "../src/declared";
 import { encodeJson, parseHash } from "../src/hash";
 import { hashOf } from "../src/jobid";
-import { isAlike, joined } from "../src/lineage";
+import { isAlike, joined, near } from "../src/lineage";
 import { diff, EDITS_MAX, hunks } from "../src/linediff";
 
 const utf8 = (value: string) => ({ type: "utf8" as const, value });
@@ -87,6 +87,13 @@ test("the grid's list, this browser's memory and the present run are one list", 
   assert.deepEqual(entries.map((it) => it.id), ["waits", "now", "new", "here", "old"]);
   assert.equal(entries[2]!.job!.finishedReason, "Success");
   assert.equal(entries[4]!.title, "x");
+});
+
+test("a crowd in the queue hides no earlier run", () => {
+  const crowd = Array.from({ length: 50 }, (_, at) => ({ id: `q${at}`, time: at, job: job({ state: "Queued" }) }));
+  const ended = Array.from({ length: 5 }, (_, at) => ({ id: `e${at}`, time: at, job: job({}) }));
+  const found = near([...crowd, ...ended, { id: "here", time: 0 }], 3, new Set(["q40", "here"]));
+  assert.deepEqual(found.map((it) => it.id), ["q0", "q1", "q2", "q40", "e0", "e1", "e2", "here"]);
 });
 
 test("runs of one page look alike", () => {

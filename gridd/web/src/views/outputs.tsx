@@ -5,7 +5,7 @@ import { signal, useSignal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
 import { hash } from "../address";
 import { Api, type Result } from "../api";
-import { heldBytes } from "../dataref";
+import { heldBytes, type Reference } from "../dataref";
 import { declaredOutputs, missingOutputs } from "../declared";
 import { kindOf } from "../kinds";
 import { sent } from "../outputs";
@@ -126,7 +126,8 @@ function useSizes(run: Run | undefined, outputs: Outputs): Record<string, number
   }, [outputs]);
   useEffect(() => {
     asked.value = {};
-    const waiting = Object.keys(outputs).filter((name) => !(name in held)).slice(0, ASKED_MAX);
+    const isHere = ({ type, value }: Reference) => type === "key" || /\/f\/[^/]+$/.test(String(value)); // nobody else is asked
+    const waiting = Object.keys(outputs).filter((name) => !(name in held) && isHere(outputs[name]!)).slice(0, ASKED_MAX);
     const aborting = new AbortController();
     const ask = async () => {
       for (let name = waiting.shift(); name !== undefined && run; name = waiting.shift()) {

@@ -9,7 +9,7 @@ import { hash } from "../address";
 import type { Api, Happened, Job } from "../api";
 import type { Definition } from "../definition";
 import { Details, type End } from "../details";
-import { isAlike, joined, type Entry } from "../lineage";
+import { isAlike, joined, near, type Entry } from "../lineage";
 import { remembered } from "../remembered";
 import { api, prepared, run, view } from "../store";
 import { counted, differences, duration, sentence, short } from "../words";
@@ -25,13 +25,21 @@ const Comparison = later(() => import("./compare").then((it) => it.Comparison));
 const comparing = signal<{ queue: string; pair: [string, string] } | undefined>(undefined);
 const showsAll = signal(false);
 
+let latest: { from: Api; details: Details } | undefined;
+
+/** Kept while the queue is the same, also when another tab is looked at. */
+function detailsOf(from: Api): Details {
+  if (latest?.from !== from) latest = { from, details: new Details(from) };
+  return latest.details;
+}
+
 export function Runs() {
   if (api.value.queue === undefined) return <p class="quiet pad">No queue is chosen.</p>;
   return <OfQueue key={api.value.queueUrl} from={api.value} />;
 }
 
 function OfQueue({ from }: { from: Api }) {
-  const details = useMemo(() => new Details(from), [from]);
+  const details = useMemo(() => detailsOf(from), [from]);
   const ended = useSignal<Record<string, Job>>({});
   const looked = useSignal(LOOKED_AT);
   const rows = useSignal(ROWS_AT_ONCE);
@@ -46,14 +54,15 @@ function OfQueue({ from }: { from: Api }) {
   const here = remembered.value.filter((it) => it.queue === from.queueUrl);
   const all = joined([ended.value, live], here, present && { id: present.id, job: present.job.value });
   const mine = prepared.value?.definition ?? present?.definition;
-  const near = all.slice(0, looked.value);
-  const found = mine && !showsAll.value ? near.filter((it) => it.id === present?.id || isMine(mine, details.definition(it.id))) : near;
+  const known = new Set([...here.map((it) => it.id), ...(present ? [present.id] : [])]);
+  const looking = near(all, looked.value, known);
+  const found = mine && !showsAll.value ? looking.filter((it) => it.id === present?.id || isMine(mine, details.definition(it.id))) : looking;
   const shown = found.slice(0, rows.value);
   useEffect(() => {
-    details.wantDefinitions(near);
+    details.wantDefinitions(looking);
     details.wantEnds(shown);
   });
-  const isLooking = near.some((it) => details.definition(it.id) === undefined);
+  const isLooking = looking.some((it) => details.definition(it.id) === undefined);
 
   const pair = comparing.value?.queue === from.queueUrl ? comparing.value.pair : undefined;
   if (pair) return <div class="runs"><Chosen pair={pair} choosePair={choosePair} entries={shown} details={details} from={from} /></div>;
@@ -69,7 +78,7 @@ function OfQueue({ from }: { from: Api }) {
       {shown.length > 0 && (
         <div class="scroll" tabIndex={0} role="region" aria-label="Runs">
           <table>
-            <thead><tr><th scope="col">Run</th><th scope="col">State</th><th scope="col">When</th><th scope="col" class="number">Took</th><th scope="col">{showsAll.value ? "What" : "Differs from this page in"}</th><th scope="col"><span class="offscreen">Actions</span></th></tr></thead>
+            <thead><tr><th scope="col">Run</th><th scope="col">State</th><th scope="col">When</th><th scope="col" class="number">Took</th><th scope="col" class="what">{showsAll.value ? "What" : "Differs from this page in"}</th><th scope="col"><span class="offscreen">Actions</span></th></tr></thead>
             <tbody>
               {shown.map((it) => (
                 <tr key={it.id} class={it.id === present?.id ? "chosen" : ""} {...(it.id === present?.id ? { "aria-current": true } : {})}>
@@ -87,7 +96,7 @@ function OfQueue({ from }: { from: Api }) {
       )}
       <p>
         {found.length > shown.length && <button type="button" class="small" onClick={() => void (rows.value += ROWS_AT_ONCE)}>{counted(found.length - shown.length, "more run")}</button>}
-        {found.length <= shown.length && all.length > near.length && <button type="button" class="small" onClick={() => void (looked.value += LOOKED_AT)}>Look further back ({counted(all.length - near.length, "older job")})</button>}
+        {found.length <= shown.length && all.length > looking.length && <button type="button" class="small" onClick={() => void (looked.value += LOOKED_AT)}>Look further back ({counted(all.length - looking.length, "older job")})</button>}
       </p>
       <Story />
     </div>

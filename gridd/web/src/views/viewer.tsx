@@ -20,19 +20,27 @@ interface Given extends Shown {
   bytes: Uint8Array<ArrayBuffer> | undefined;
 }
 
+/** Viewers that were opened on this very page, by file: the next run's file goes to the same one. */
+const opened = new Map<string, string>();
+
 export function ViewWith(given: Given) {
   const end = endOf(given.name);
   const known = useMemo(() => viewersOf(end), [end]);
-  const typed = useSignal(known[0] ?? "");
+  const before = opened.get(given.name);
+  const typed = useSignal(before ?? known[0] ?? "");
   const problem = useSignal("");
-  const chosen = useSignal<URL | undefined>(undefined);
+  const chosen = useSignal<URL | undefined>(before === undefined ? undefined : viewerAddress(before));
+  const keep = (href: string) => {
+    opened.set(given.name, href);
+    rememberViewer(end, href);
+  };
   const open = (text: string) => {
     const url = viewerAddress(text);
     problem.value = url ? "" : "That is not the address of a page.";
     if (!url) return;
     typed.value = url.href;
     chosen.value = url;
-    rememberViewer(end, url.href);
+    keep(url.href);
   };
   return (
     <div class="viewwith">
@@ -43,7 +51,7 @@ export function ViewWith(given: Given) {
       </form>
       {problem.value && <p class="quiet" role="alert">{problem.value}</p>}
       {!chosen.value && <p class="quiet">A viewer is a web page that draws what it is given (a <i>metaframe</i>). It is loaded when you choose it, and it gets this file and nothing else.</p>}
-      {chosen.value && <Framed key={chosen.value.href} {...given} address={chosen.value} onSettings={(href) => { typed.value = href; rememberViewer(end, href); }} />}
+      {chosen.value && <Framed key={chosen.value.href} {...given} address={chosen.value} onSettings={(href) => { typed.value = href; keep(href); }} />}
     </div>
   );
 }
