@@ -88,13 +88,14 @@ export function handedOver(kind: string, mime: string, name: string, bytes: Uint
   return { value: new Blob([bytes], { type: mime || "application/octet-stream" }), isReference: false };
 }
 
-/** The address as typed, completed; `undefined` for what is none. */
-export function viewerAddress(text: string): URL | undefined {
+/** The address as typed, completed; `undefined` for what is none. `barred`: an origin that may not
+ * be one. A grid on the visitor's own machine bars itself: its page starts jobs by itself in a frame. */
+export function viewerAddress(text: string, barred?: string): URL | undefined {
   const typed = text.trim();
   const whole = /^https?:\/\//i.test(typed) ? typed : `https://${typed}`;
   try {
     const url = new URL(whole);
-    return url.hostname && !/\s/.test(typed) ? url : undefined;
+    return url.hostname && url.origin !== barred && !/\s/.test(typed) ? url : undefined;
   } catch {
     return undefined;
   }

@@ -66,6 +66,7 @@ test("addresses are completed, and what is none is refused", () => {
     assert.ok(url === undefined || url.protocol === "https:", none);
   }
   assert.equal(viewerAddress("two words"), undefined);
+  assert.equal(viewerAddress("http://127.0.0.1:8000/#?autostart=true", "http://127.0.0.1:8000"), undefined);
 });
 
 test("the last viewers of an ending are remembered, each page once", () => {

@@ -20,6 +20,8 @@ interface Given extends Shown {
   bytes: Uint8Array<ArrayBuffer> | undefined;
 }
 
+const BARRED = isGuarded ? location.origin : undefined;
+
 /** Viewers that were opened on this very page, by file: the next run's file goes to the same one. */
 const opened = new Map<string, string>();
 
@@ -29,14 +31,14 @@ export function ViewWith(given: Given) {
   const before = opened.get(given.name);
   const typed = useSignal(before ?? known[0] ?? "");
   const problem = useSignal("");
-  const chosen = useSignal<URL | undefined>(before === undefined ? undefined : viewerAddress(before));
+  const chosen = useSignal<URL | undefined>(before === undefined ? undefined : viewerAddress(before, BARRED));
   const keep = (href: string) => {
     opened.set(given.name, href);
     rememberViewer(end, href);
   };
   const open = (text: string) => {
-    const url = viewerAddress(text);
-    problem.value = url ? "" : "That is not the address of a page.";
+    const url = viewerAddress(text, BARRED);
+    problem.value = url ? "" : "That is not the address of a viewer.";
     if (!url) return;
     typed.value = url.href;
     chosen.value = url;
