@@ -146,7 +146,10 @@ class Agent:
         if self._config.runtime == "null":
             return NoWorkspaces(data)
         private = self._config.private_addresses == "allow"
-        return DiskWorkspaces(data, self._config.api_address, private=private)
+        inputs_s = self._config.input_timeout_ms / 1000
+        return DiskWorkspaces(
+            data, self._config.api_address, private=private, inputs_s_max=inputs_s
+        )
 
     def _spool(self) -> Keeping | None:
         """None for the null runtime: its results are worth nothing, and the bench counts."""
@@ -370,7 +373,10 @@ def make_runtime(config: Config, worker: str, *, owner: bool = True) -> Runtime:
                 private_addresses=config.private_addresses == "allow",
             )
             containers = ContainerOptions(
-                network=config.job_network, runtime=config.docker_runtime, user=config.user
+                network=config.job_network,
+                runtime=config.docker_runtime,
+                user=config.user,
+                memory_max=config.memory,
             )
             grid = hashlib.sha256(config.api_address.encode()).hexdigest()[:16]
             return DockerRuntime(

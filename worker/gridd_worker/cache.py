@@ -59,9 +59,9 @@ class FileCache:
         """Removes what a download left behind, if it was not kept."""
         part.unlink(missing_ok=True)
 
-    def lock(self, sha256: str) -> AbstractAsyncContextManager[None]:
-        """One job fetches this content, the others wait and then find it."""
-        return self._locks.lock(sha256)
+    def lock(self, source: str) -> AbstractAsyncContextManager[None]:
+        """One job fetches from ``source``, the others wait and then find it."""
+        return self._locks.lock(source)
 
     async def copy_to(self, sha256: str, target: Path) -> bool:
         """Puts a copy at ``target`` if the content is here. Raises ``OSError`` (disk full, say)."""

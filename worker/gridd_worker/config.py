@@ -63,6 +63,7 @@ class Config:
     debug: bool = False
     image_cache: int = 50 << 30  # bytes; 0: no limit
     image_max_age_ms: int = 30 * 86_400_000
+    input_timeout_ms: int = 60 * 60_000
     pull_timeout_ms: int = 30 * 60_000
     build_timeout_ms: int = 60 * 60_000
     no_builds: bool = False
@@ -204,6 +205,10 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         *("image_max_age_ms", "image-max-age", read.duration, "TIME"),
         "likewise those that were not used for so long (default: 30d)",
+    ),
+    Setting(
+        *("input_timeout_ms", "input-timeout", read.duration, "TIME"),
+        "longest time in which all inputs of a job must be here (default: 1h)",
     ),
     Setting(
         *("pull_timeout_ms", "pull-timeout", read.duration, "TIME"),

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 from collections.abc import Callable, Set
 from dataclasses import replace
 from pathlib import Path
@@ -49,12 +50,13 @@ _PING_S: Final = 10.0  # an engine that takes longer to list one container is as
 _CALL: Final = aiohttp.ClientTimeout(total=60, sock_connect=5)
 # Tried with Podman 4.3 as root; the whole list is in docs/operating.md.
 _PODMAN: Final = "; jobs can reach one another, and a last line without its newline is lost"
-# What the engine says when it, not the job, lacks something. Matched in lower case.
-_MACHINE_FAULTS: Final = (
-    "no space left on device",
-    "could not select device driver",
-    "cannot allocate memory",
-    "too many open files",
+# What the engine says when it, not the job, lacks something: the system's own words, at the end of
+# its message. Elsewhere in it, words may be a job's: the name of a program or of a folder.
+_MACHINE_FAULT: Final = re.compile(
+    r"^could not select device driver"
+    r"|: (?:no space left on device|cannot allocate memory|too many open files"
+    r"|too many open files in system)(?:: unknown)?$",
+    re.IGNORECASE,
 )
 
 
@@ -170,9 +172,9 @@ class DockerRuntime(Runtime):
         except CommandError as error:
             return Ended(not_run(str(error)))
         except DockerError as error:
-            if error.status == 900 or any(f in error.message.lower() for f in _MACHINE_FAULTS):
+            if error.status == 900 or _is_of_machine(error.message, task):
                 raise RuntimeUnavailable(f"the Docker engine failed: {error.message}") from None
-            return Ended(not_run(error.message))
+            return Ended(not_run(_without_paths(error.message, task)))
         except BROKEN as error:
             raise RuntimeUnavailable(
                 f"the Docker engine does not answer: {error or type(error).__name__}"
@@ -328,6 +330,18 @@ class DockerRuntime(Runtime):
         async with asyncio.timeout(_CALL.total):
             found = await docker.containers.list(all=True, filters={"label": labels})
         return [(container.id, _key_of(container["Labels"])) for container in found]
+
+
+def _is_of_machine(message: str, task: Task) -> bool:
+    """Only the end counts, and a folder's name may stand there: that the job chose it is known."""
+    found = _MACHINE_FAULT.search(message.strip())
+    workdir = task.definition.workdir or ""
+    return found is not None and found[0].removesuffix(": unknown").lower() not in workdir.lower()
+
+
+def _without_paths(message: str, task: Task) -> str:
+    """A result is public: where this worker has its files is not."""
+    return message.replace(str(task.inputs.parent), "")
 
 
 def _key_of(labels: dict[str, str]) -> Key | None:

@@ -31,6 +31,7 @@ LABEL_GRID: Final = "gridd.grid"  # which server, so that equal ids on two grids
 # a program that is this far ahead of us, with all of the server's log bound long passed, loses.
 _LOG_FILE_SIZE: Final = "64m"
 _LOG_FILES: Final = "2"
+_OOM_SCORE: Final = 500  # half of all memory counts on top of what a job's process has
 _NOFILE_MAX: Final = 16_384  # root of a small machine has a hard limit of 20,000
 
 
@@ -38,12 +39,13 @@ _NOFILE_MAX: Final = 16_384  # root of a small machine has a hard limit of 20,00
 class ContainerOptions:
     """What the worker's owner says of all containers. ``runtime``: one of the engine's; ``user``:
     ``UID`` or ``UID:GID``; None leaves it to the engine, the image. ``log_drivers`` are the
-    engine's own."""
+    engine's own. ``memory_max``: in bytes, for a job that asks for none; 0 is no limit."""
 
     network: JobNetwork = "lan"
     runtime: str | None = None
     user: str | None = None
     log_drivers: tuple[str, ...] = ("local",)
+    memory_max: int = 0
 
 
 def cache_volume(queue: str) -> str:
@@ -99,6 +101,9 @@ def _host_config(task: Task, host_cpus: float, options: ContainerOptions) -> dic
         # More cpus than the host has is refused by the engine.
         "NanoCpus": int(min(allowance.cpus, host_cpus) * 1e9),
         "PidsLimit": allowance.pids_max,
+        # All jobs together may want more memory than there is: one of them goes then, not the
+        # engine, the worker or what else is this machine's.
+        "OomScoreAdj": _OOM_SCORE,
         "CapDrop": ["ALL"],
         "SecurityOpt": ["no-new-privileges"],
         "Init": True,  # reaps orphans, and a kill reaches all of them
@@ -112,8 +117,8 @@ def _host_config(task: Task, host_cpus: float, options: ContainerOptions) -> dic
     }
     if options.runtime is not None:
         host["Runtime"] = options.runtime
-    if allowance.memory_bytes:
-        host["Memory"] = host["MemorySwap"] = allowance.memory_bytes
+    if memory := allowance.memory_bytes or options.memory_max:
+        host["Memory"] = host["MemorySwap"] = memory
     if allowance.shm_bytes:
         host["ShmSize"] = allowance.shm_bytes
     if allowance.gpus:

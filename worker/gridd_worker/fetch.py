@@ -20,8 +20,8 @@ from yarl import URL
 from gridd_worker.http_client import TIMEOUT, Http, refusal_in
 
 ATTEMPTS: Final = 5
-SERVER_PATIENCE_S: Final = 300.0
-"""For the grid's own server: while it is restarted, or short of disk, no job has to fail for it.
+SERVER_PATIENCE_S: Final = 1_800.0
+"""For the grid's own server: while it is away, or short of disk, no job has to fail for it.
 Beyond it the job ends with an error. A lost lease stops the waiting earlier."""
 _BACKOFF_S: Final = 0.25  # doubled each time: 0.25, 0.5, 1, 2 s, each up to a quarter longer
 _BACKOFF_MAX_S: Final = 5.0

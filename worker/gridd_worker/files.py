@@ -4,9 +4,10 @@ Nothing here follows a link: what a job left behind is a stranger's tree. ``inpu
 input directory, ``outputs`` reads the output directory.
 """
 
+import itertools
 import os
 import re
-import shutil
+import secrets
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Final
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 _COPY_BYTES: Final = 1 << 20
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _FICLONE: Final = 0x40049409  # linux/fs.h: share the blocks of another file (btrfs, xfs, …)
 
 
@@ -24,9 +26,11 @@ class FileLimits:
     input_bytes_max: int = 16 << 30  # one input
     inputs_bytes_max: int = 64 << 30  # all inputs and config files of a job together
     outputs_max: int = 10_000
+    output_entries_max: int = 100_000  # with links and folders, which are looked at, too
     output_bytes_max: int = 16 << 30
     outputs_bytes_max: int = 64 << 30
     transfers_max: int = 4  # transfers at once, for each job
+    inputs_s_max: float = 3_600.0  # until all inputs are here
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,25 +73,66 @@ def remove_tree(root: Path) -> None:
     ``OSError`` when something remains (files of a container's root, with a worker that is not
     root, for one).
     """
-
-    if root.is_symlink():
+    if root.is_symlink() or root.is_file():
         root.unlink()
     elif root.exists():
+        _flatten(root)
+        root.rmdir()
+
+
+def _flatten(root: Path) -> None:
+    """Empties ``root``: a folder that is found in a folder is moved up to ``root`` and emptied
+    there. So no tree is too deep: neither for this program's stack nor for a path, both of which a
+    job can pass with a loop of ``mkdir`` and ``cd``."""
+    top = _opened(root.name, os.open(root.parent, _FOLDER))
+    try:
+        new_names = (f".{secrets.token_hex(8)}-{n}" for n in itertools.count())
+        while folders := _emptied(top):
+            for name in folders:
+                folder = _opened(name, os.dup(top))
+                try:
+                    for inner in _emptied(folder):
+                        _move_up(inner, folder, next(new_names), top)
+                finally:
+                    os.close(folder)
+                os.rmdir(name, dir_fd=top)
+    finally:
+        os.close(top)
+
+
+def _opened(name: str, parent: int) -> int:
+    """The folder ``name`` in ``parent``, which is closed."""
+    try:
         try:
-            shutil.rmtree(root)
+            return os.open(name, _FOLDER, dir_fd=parent)
         except PermissionError:
-            _open_folders(root)
-            shutil.rmtree(root)
+            os.chmod(name, 0o700, dir_fd=parent)  # no link: nothing but us is at work here
+            return os.open(name, _FOLDER, dir_fd=parent)
+    finally:
+        os.close(parent)
 
 
-def _open_folders(root: Path) -> None:
-    waiting = [root]
-    while waiting:
-        folder = waiting.pop()
-        with suppress(PermissionError):  # not ours; what can't be removed then is told by rmtree
-            folder.chmod(0o700)
-            with os.scandir(folder) as entries:
-                waiting += [Path(e.path) for e in entries if e.is_dir(follow_symlinks=False)]
+def _emptied(folder: int) -> list[str]:
+    """Removes all but the folders in ``folder``, whose names it tells."""
+    with suppress(PermissionError):  # not ours; what can't be removed then says so itself
+        os.fchmod(folder, 0o700)
+    folders = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.name)
+            else:
+                os.unlink(entry.name, dir_fd=folder)
+    return folders
+
+
+def _move_up(name: str, folder: int, new_name: str, top: int) -> None:
+    try:
+        os.rmdir(name, dir_fd=folder)  # of an empty one, its parent's owner may
+    except OSError:
+        with suppress(PermissionError):
+            os.chmod(name, 0o700, dir_fd=folder)  # a folder that moves is written to
+        os.rename(name, new_name, src_dir_fd=folder, dst_dir_fd=top)
 
 
 def place(root: Path, name: str) -> Path:

@@ -95,9 +95,13 @@ async def materialise(
             await _fill(one, api, http, cache, budget)
 
     try:
-        async with asyncio.TaskGroup() as group:
+        # Without it, a peer that drips a byte a minute would hold the job's share for ever.
+        async with asyncio.timeout(limits.inputs_s_max), asyncio.TaskGroup() as group:
             for one in _last_of_each(wanted):
                 group.create_task(fill(one))
+    except TimeoutError:
+        bound = f"{limits.inputs_s_max:g} s"
+        raise InputError(f"the inputs were not here within {bound}, this worker's limit") from None
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
     return config_files
@@ -210,7 +214,8 @@ async def _download(
         fetched = await fetch(http, url, target, budget.next_max, patience_s)
         budget.take(fetched.size)
         return
-    async with cache.lock(sha256):
+    # Not for the hash alone: who says that a slow place of his has it would hold up all others.
+    async with cache.lock(f"{sha256} {url}"):
         if not await cache.copy_to(sha256, target):
             await _download_checked(url, sha256, target, http, cache, budget, patience_s)
     budget.take(os.stat(target).st_size)

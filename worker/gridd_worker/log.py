@@ -18,7 +18,11 @@ SHORT: Final = 8
 about_job: ContextVar[str] = ContextVar("about_job", default="")
 """The job that the current task works on; empty outside an attempt."""
 
-_HIDDEN: Final = {code: "�" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+# Control characters, and the signs that turn the direction of what stands beside them.
+_TURNING: Final = (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
+_OBEYED: Final = (*range(32), *range(127, 160), *_TURNING)
+_HIDDEN: Final = {code: "�" for code in _OBEYED if chr(code) not in "\n\t"}
+_HIDDEN_IN_LINE: Final = _HIDDEN | {ord("\n"): " ⏎ "}
 
 
 class _WithJob(logging.Filter):
@@ -36,6 +40,8 @@ class TextFormatter(logging.Formatter):
         short = getattr(record, "job", "")[:SHORT]
         if short and short not in record.message:
             record.message = f"job {short}: {record.message}"
+        # One fact, one line: what a stranger named could else look like a line of ours.
+        record.message = record.message.translate(_HIDDEN_IN_LINE)
         return super().formatMessage(record)
 
     def format(self, record: logging.LogRecord) -> str:
@@ -58,7 +64,7 @@ class JsonFormatter(logging.Formatter):
             members["job"] = job
         if record.exc_info:
             members["exception"] = self.formatException(record.exc_info)
-        return json.dumps(members, ensure_ascii=False)
+        return plain(json.dumps(members, ensure_ascii=False))
 
 
 def plain(text: str) -> str:

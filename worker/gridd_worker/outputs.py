@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -74,42 +75,62 @@ async def collect(
 def _walk(root: Path, limits: FileLimits) -> tuple[list[_Found], list[str]]:
     """All files that count, in the order of their names, and remarks on the others."""
     found: list[_Found] = []
-    remarks: list[str] = []
-    total = 0
+    remarks = _Remarks()
+    total = seen = 0
     folders = [root]
     while folders:
         for entry in _entries(folders.pop(), root):
+            seen += 1
+            if seen > limits.output_entries_max:
+                bound = limits.output_entries_max
+                raise OutputError(f"the job left more than {bound} files, links and folders")
             relative = os.path.relpath(entry.path, root)
             if entry.is_dir(follow_symlinks=False):
                 folders.append(Path(entry.path))
             elif not entry.is_file(follow_symlinks=False):
                 what = "a link" if entry.is_symlink() else "not a regular file"
-                remarks.append(f"output {shown(relative)} was left out: it is {what}")
+                remarks.add(f"output {shown(relative)} was left out: it is {what}")
             elif (name := _checked_name(relative, remarks)) is not None:
                 size = entry.stat(follow_symlinks=False).st_size
                 total += size
                 found.append(_Found(name, Path(entry.path), size))
                 _check_limits(found[-1], len(found), total, limits)
-    if len(remarks) > _REMARKS_MAX:
-        more = len(remarks) - _REMARKS_MAX
-        remarks[_REMARKS_MAX:] = [f"{more} more outputs were left out"]
-    return sorted(found, key=lambda file: file.name), remarks
+    return sorted(found, key=lambda file: file.name), remarks.told()
 
 
-def _entries(folder: Path, root: Path) -> list[os.DirEntry[str]]:
+class _Remarks:
+    """The first few, and how many more there would be."""
+
+    def __init__(self) -> None:
+        self._first: list[str] = []
+        self._more = 0
+
+    def add(self, remark: str) -> None:
+        if len(self._first) < _REMARKS_MAX:
+            self._first.append(remark)
+        else:
+            self._more += 1
+
+    def told(self) -> list[str]:
+        more = [f"{self._more} more outputs were left out"] if self._more else []
+        return sorted(self._first) + more
+
+
+def _entries(folder: Path, root: Path) -> Iterator[os.DirEntry[str]]:
+    """One after the other: a folder may have more than fit into memory."""
     try:
         with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
+            yield from entries
     except OSError as error:
         name = shown(os.path.relpath(folder, root))
         raise OutputError(f"output folder {name} can't be read: {error.strerror}") from None
 
 
-def _checked_name(relative: str, remarks: list[str]) -> str | None:
+def _checked_name(relative: str, remarks: _Remarks) -> str | None:
     try:
         return check_file_name(relative.replace(os.sep, "/"), "output")
     except ProtocolError as error:
-        remarks.append(f"{error.message}: it was left out")
+        remarks.add(f"{error.message}: it was left out")
         return None
 
 

@@ -23,6 +23,7 @@ REDRAW_S: Final = 0.5
 MEASURE_S: Final = 2.0  # between two looks at what the jobs use
 LINES_MAX: Final = 1_000  # of the log, between two redraws; the rest is left out, and counted
 ROWS_MAX: Final = 16
+_MARKS_MAX: Final = 4  # accents on one sign; a tower of them reaches into other rows
 _UP: Final = "\x1b[{}A"
 _CLEAR: Final = "\x1b[J"
 _DIM, _BOLD, _PLAIN = "\x1b[2m", "\x1b[1m", "\x1b[0m"
@@ -137,11 +138,15 @@ def _row(job: JobPicture, *, several: bool) -> str:
 
 def _cut(text: str, width: int) -> str:
     """What of ``text`` fits into ``width`` columns, on one row."""
-    kept, columns = "", 0
+    kept, columns, marks = "", 0, 0
     for sign in plain(text.replace("\t", " ").replace("\n", " ")):
         if not sign.isprintable():
             sign = "�"
-        columns += 0 if unicodedata.combining(sign) else 1
+        combines = unicodedata.combining(sign) != 0
+        marks = marks + 1 if combines else 0
+        if marks > _MARKS_MAX:
+            continue
+        columns += 0 if combines else 1
         columns += unicodedata.east_asian_width(sign) in "WF"
         if columns > width:
             return kept

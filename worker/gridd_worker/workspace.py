@@ -14,6 +14,7 @@ from typing import Protocol
 from gridd_protocol.definitions import Definition
 from gridd_worker.cache import FileCache
 from gridd_worker.files import (
+    FileLimits,
     JobDirectories,
     job_directories,
     make_job_directories,
@@ -69,10 +70,18 @@ class Workspaces(Protocol):
 
 class DiskWorkspaces:
     """Below ``data``: ``work/<room>/jobs/<job>-<attempt>`` and ``cache``. ``private``: definitions
-    may name private addresses."""
+    may name private addresses. ``inputs_s_max``: a job's inputs must be here by then."""
 
-    def __init__(self, data: Path, api_address: str, *, private: bool = False) -> None:
+    def __init__(
+        self,
+        data: Path,
+        api_address: str,
+        *,
+        private: bool = False,
+        inputs_s_max: float = 3_600.0,
+    ) -> None:
         self._private = private
+        self._limits = FileLimits(inputs_s_max=inputs_s_max)
         self._work = data / "work"
         self._api = api_address
         self._cache = FileCache(data / "cache")
@@ -96,7 +105,7 @@ class DiskWorkspaces:
             raise InputError(problem, error) from None
         self._directories[key] = directories
         config_files = await materialise(
-            definition, directories, self._api, self._http, self._cache
+            definition, directories, self._api, self._http, self._cache, self._limits
         )
         return Place(directories.inputs, directories.outputs, config_files)
 

@@ -31,6 +31,12 @@ def test_the_limits_are_there_unless_the_owner_says_otherwise() -> None:
     assert "User" not in config
 
 
+def test_a_job_that_asks_for_no_memory_gets_no_more_than_the_worker_has() -> None:
+    host = asked(ContainerOptions(memory_max=3 << 30))["HostConfig"]
+    assert (host["Memory"], host["MemorySwap"]) == (3 << 30, 3 << 30)
+    assert "Memory" not in asked()["HostConfig"]  # --memory 0: the owner counts none
+
+
 def test_what_the_owner_says() -> None:
     config = asked(ContainerOptions(network="public", runtime="runsc", user="1:2"))
     host = config["HostConfig"]
@@ -45,10 +51,11 @@ def test_what_the_owner_says() -> None:
 
 def test_settings_arrive(tmp_path: Path) -> None:
     given = {"job_network": "public", "docker_runtime": "runsc", "user": "1"}
-    options = {**given, "data_directory": str(tmp_path)}
+    options = {**given, "data_directory": str(tmp_path), "memory": "3g"}
     runtime = make_runtime(load(["q"], {**options, "private_addresses": "allow"}, {}), "w")
     assert isinstance(runtime, DockerRuntime)
-    assert runtime._options == ContainerOptions(network="public", runtime="runsc", user="1")
+    wanted = ContainerOptions(network="public", runtime="runsc", user="1", memory_max=3 << 30)
+    assert runtime._options == wanted
     images = runtime._image_options
     assert images is not None
     assert images.private_addresses

@@ -77,6 +77,23 @@ def test_remove_opens_what_the_job_closed() -> None:
         assert not root.exists()
 
 
+def test_no_tree_is_too_deep_to_be_removed(tmp_path: Path) -> None:
+    """Deeper than Python calls itself and than a path may be long. A job makes it with a loop."""
+    root = tmp_path / "root"
+    root.mkdir()
+    folder = os.open(root, os.O_RDONLY)
+    for _ in range(2_500):
+        os.close(os.open("file", os.O_CREAT, dir_fd=folder))
+        os.mkdir("d", dir_fd=folder)
+        inside = os.open("d", os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = inside
+    os.close(folder)
+    (root / "e" / "f").mkdir(parents=True)
+    remove_tree(root)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_place_makes_folders(tmp_path: Path) -> None:
     path = place(tmp_path, "a/b/c.txt")
     assert path == tmp_path / "a" / "b" / "c.txt"

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -25,11 +26,20 @@ HASH = hashlib.sha256(DATA).hexdigest()
 class Server:
     address: str = ""
     gets: list[str] = field(default_factory=list)
-    answers: list[Any] = field(default_factory=list)  # the next ones: a status, or "cut"
+    answers: list[Any] = field(default_factory=list)  # the next ones: a status, "cut", "drip"
+    over: asyncio.Event = field(default_factory=asyncio.Event)  # then a drip ends
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         self.gets.append(request.path)
         answer = self.answers.pop(0) if self.answers else 200
+        if answer == "drip":
+            response = web.StreamResponse(headers={"Content-Length": str(len(DATA))})
+            await response.prepare(request)
+            while not self.over.is_set():
+                await response.write(b"d")
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.over.wait(), 0.02)
+            return response
         if answer == "cut":
             response = web.StreamResponse(headers={"Content-Length": str(len(DATA))})
             await response.prepare(request)
@@ -53,6 +63,7 @@ async def server() -> AsyncIterator[Server]:
     await site.start()
     server.address = f"http://127.0.0.1:{runner.addresses[0][1]}"
     yield server
+    server.over.set()
     await runner.cleanup()
 
 
@@ -146,15 +157,15 @@ async def test_what_has_a_hash_is_fetched_once_and_copied(bench: Bench) -> None:
     await bench.fill(
         inputs={
             "a": url(f"{address}/f/{HASH}"),
-            "b": url(f"{address}/other", hash=HASH),
-            "c": {"type": "key", "value": HASH},
+            "b": {"type": "key", "value": HASH},
+            "c": url(f"{address}/f/{HASH}", hash=HASH),
         }
     )
     assert len(bench.server.gets) == 1
     for name in "abc":
         assert (bench.directories.inputs / name).read_bytes() == DATA
     (bench.directories.inputs / "a").write_bytes(b"poison")
-    await bench.fill(inputs={"d": {"type": "key", "value": HASH}})
+    await bench.fill(inputs={"d": url(f"{address}/other", hash=HASH)})
     assert (bench.directories.inputs / "d").read_bytes() == DATA
     assert len(bench.server.gets) == 1
 
@@ -256,6 +267,33 @@ async def test_limits(bench: Bench, limits: FileLimits, said: str) -> None:
 )
 async def test_references_of_no_form(bench: Bench, reference: Any) -> None:
     assert "input 'a'" in await bench.failure(reference)
+
+
+async def test_a_place_that_drips_is_not_waited_for_for_ever(bench: Bench) -> None:
+    """Each byte comes long before a dead peer is told, so only a limit in all ends it."""
+    bench.server.answers = ["drip"]
+    with pytest.raises(InputError, match=r"^the inputs were not here within 0\.3 s"):
+        await bench.fill(
+            FileLimits(inputs_s_max=0.3), inputs={"a": url(f"{bench.server.address}/x")}
+        )
+    assert [p.name for p in (bench.directories.root.parents[1] / "cache").iterdir()] == []
+
+
+async def test_who_names_a_hash_at_a_slow_place_holds_up_nobody_else(
+    bench: Bench, tmp_path: Path
+) -> None:
+    bench.server.answers = ["drip"]
+    slow = asyncio.create_task(
+        bench.fill(inputs={"a": url(f"{bench.server.address}/x", hash=HASH)})
+    )
+    while not bench.server.gets:
+        await asyncio.sleep(0.001)
+    async with asyncio.timeout(5):
+        await bench.fill(inputs={"b": {"type": "key", "value": HASH}})
+    assert (bench.directories.inputs / "b").read_bytes() == DATA
+    assert not slow.done()
+    slow.cancel()
+    await asyncio.gather(slow, return_exceptions=True)
 
 
 # --- the cache -----------------------------------------------------------------------------

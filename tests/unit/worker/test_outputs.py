@@ -141,6 +141,7 @@ async def test_many_remarks_are_summed_up(
     ("limits", "said"),
     [
         (FileLimits(outputs_max=2), "more than 2 output files"),
+        (FileLimits(output_entries_max=2), "more than 2 files, links and folders"),
         (FileLimits(output_bytes_max=299), "output 'b' has 300 bytes; 299 are allowed"),
         (FileLimits(outputs_bytes_max=899), "more than 899 bytes together"),
     ],

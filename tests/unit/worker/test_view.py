@@ -80,6 +80,13 @@ def test_a_job_can_not_play_with_the_terminal() -> None:
     assert narrow.endswith("漢"), "a wide sign takes two columns"
 
 
+def test_a_tower_of_accents_stays_in_its_row() -> None:
+    tower = JobPicture("a" * 64, "q", "running", 1, 1, 0, (), "e" + "\u0301" * 60_000 + "nd")
+    [_, row] = rows(Picture("w", ("q",), 1, 1, 0, (), (tower,)), USAGE, 100, 5)
+    assert len(row) < 110
+    assert row.endswith("nd")
+
+
 class Terminal(io.StringIO):
     writes = 0
 
@@ -207,7 +214,9 @@ def test_a_line_names_the_job_that_it_is_about(logger: logging.Logger) -> None:
     finally:
         about_job.reset(token)
     logger.warning("the disk says \x1b[2J\r")
-    first, second, third = out.getvalue().splitlines()
+    logger.warning("no such file\n2026-01-01 00:00:00,000 INFO \u202eall is well")
+    first, second, third, fourth = out.getvalue().splitlines()
+    assert fourth.endswith("no such file ⏎ 2026-01-01 00:00:00,000 INFO �all is well")
     assert first.endswith("INFO job 3853b38e: container abc: log broke off")
     assert second.endswith("INFO finished job 3853b38e")
     assert third.endswith("WARNING the disk says �[2J�")
