@@ -11,82 +11,17 @@ import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
-import aiodocker
 import pytest
 import pytest_asyncio
 
-from gridd_worker.docker_config import cache_volume
-from tests.system.support.processes import Api, Server, Worker, api, killed_at_end, until
+from tests.system.support.grids import IMAGE, Grid, docker_grid, shell
 
 pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]
 
-IMAGE = "gridd-test:busybox"
-RESULT_S = 40.0
-
-
-def shell(script: str, **members: Any) -> dict[str, Any]:
-    quoted = script.replace("'", "'\\''")
-    return {"image": IMAGE, "command": f"sh -c '{quoted}'", **members}
-
-
-class Grid:
-    """A server and a worker, and what clients ask of them. The queue is this module's own."""
-
-    def __init__(self, worker: Worker, asked: Api, queue: str) -> None:
-        self._worker = worker
-        self.api = asked
-        self.queue = queue
-
-    async def run(self, definition: dict[str, Any]) -> dict[str, Any]:
-        """The result, with ``job`` and the ``reason`` added."""
-        job = await self.api.submit(definition, self.queue)
-        finished = await until(
-            lambda: self.api.finished(job, self.queue), self._worker.said, RESULT_S
-        )
-        return {**finished["finished"]["result"], **finished["finished"], "job": job}
-
-    async def log(self, job: str) -> list[list[Any]]:
-        url = f"{self.api.url}/q/{self.queue}/j/{job}/run-logs.json?since=0"
-        async with self.api.session.get(url) as answer:
-            return list((await answer.json())["data"])
-
-    async def said(self, definition: dict[str, Any]) -> str:
-        """What a job that must succeed printed on stdout."""
-        result = await self.run(definition)
-        log = await self.log(result["job"])
-        assert (result["reason"], result["StatusCode"]) == ("Success", 0), (result, log)
-        return "".join(line[0] for line in log if not line[2:])
-
-    async def put(self, data: bytes) -> str:
-        """The key of a blob with ``data``."""
-        key = hashlib.sha256(data).hexdigest()
-        async with self.api.session.put(f"{self.api.url}/f/{key}", data=data) as answer:
-            assert answer.status < 300, await answer.text()
-        return key
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def grid(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Grid]:
-    tmp_path = tmp_path_factory.mktemp("fields")
-    name = f"fields-{uuid.uuid4().hex[:12]}"
-    server = Server(tmp_path)
-    worker = Worker(tmp_path, server.url, name, queue=name, runtime="docker", cpus=4)
-    await server.start()
-    async with killed_at_end(worker, server), api(server.url) as asked:
-        await worker.start()
-        try:
-            yield Grid(worker, asked, name)
-        finally:
-            await worker.stop()
-            await _nothing_left(name)
-
-
-async def _nothing_left(name: str) -> None:
-    """Worker and queue have the same name here."""
-    async with aiodocker.Docker(url="unix:///var/run/docker.sock") as engine:
-        mark = {"label": [f"gridd.worker={name}"]}
-        assert await engine.containers.list(all=True, filters=mark) == []
-        await engine._query_json(f"volumes/{cache_volume(name)}", "DELETE")
+    async with docker_grid(tmp_path_factory.mktemp("fields"), "fields") as grid:
+        yield grid
 
 
 async def test_words_environment_and_limits(grid: Grid) -> None:

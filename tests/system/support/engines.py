@@ -61,9 +61,12 @@ class Line:
 
 class Engine:
     """A second dockerd below ``folder``, in network and mount namespaces of its own: two in one
-    network namespace would share their packet filter's chains."""
+    network namespace would share their packet filter's chains. ``options`` are dockerd's, and
+    ``programs`` a folder that it finds programs in before others."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str, programs: Path | None = None) -> None:
+        self._options = options
+        self._path = f"{programs}:{os.environ['PATH']}" if programs else os.environ["PATH"]
         # Addresses of sockets are at most 107 bytes long, so they are not below ``folder``.
         self._sockets = Path(tempfile.mkdtemp(prefix="gridd-engine-"))
         self.host = f"unix://{self._sockets}/sock"
@@ -78,6 +81,8 @@ class Engine:
                 *("unshare", "--net", "--mount", "dockerd", "--shutdown-timeout", "1"),
                 *("--host", self.host, "--pidfile", f"{folder}/engine.pid"),
                 *("--data-root", f"{folder}/engine-data", "--exec-root", f"{self._sockets}/exec"),
+                *self._options,
+                env={**os.environ, "PATH": self._path},
                 stdout=log,
                 stderr=log,
             )
@@ -117,8 +122,10 @@ class Engine:
 
 
 @contextlib.asynccontextmanager
-async def second_engine(folder: Path) -> AsyncIterator[Engine]:
-    engine = Engine(folder)
+async def second_engine(
+    folder: Path, *options: str, programs: Path | None = None
+) -> AsyncIterator[Engine]:
+    engine = Engine(folder, *options, programs=programs)
     try:
         await engine.start()
         yield engine
