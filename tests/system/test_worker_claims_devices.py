@@ -2,8 +2,8 @@
 one, and a runtime with a kernel of its own.
 
 There is no gpu here. The engine believes that it could hand some out, because the program that it
-asks for that is there: a stand-in that does nothing. All else is real: what the worker asks for, and
-which devices the engine would make visible in which container.
+asks for that is there: a stand-in that does nothing. All else is real: what the worker asks for,
+and which devices the engine would make visible in which container.
 """
 
 import asyncio

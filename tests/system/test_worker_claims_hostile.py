@@ -137,7 +137,7 @@ async def test_outputs_of_odd_names_and_kinds(grid: Grid) -> None:
 
 
 async def test_trees_that_are_too_deep_or_too_large_end_with_a_sentence_and_go(grid: Grid) -> None:
-    """What a recursive removal can't do would stay for good, and hold up the worker's next start."""
+    """What a recursive removal can't do would stay, and hold up the worker's next start."""
     deep = shell("cd /outputs; i=0; while [ $i -lt 1900 ]; do mkdir d; cd d; i=$((i+1)); done")
     many = shell("cd /outputs; seq 1 10001 | xargs touch")
     links = shell("cd /outputs; seq 1 500 | xargs -n 1 ln -s x; ls | wc -l")
@@ -209,7 +209,7 @@ async def test_the_same_input_is_fetched_once_and_can_not_be_poisoned(grid: Grid
         key = await grid.put(data)
         file = {"type": "url", "value": url, "hash": key}
         poison = """
-        for way in "echo x >" "echo x >>" "rm -f" "chmod 777" "ln -f /inputs/file /outputs/hard;"; do
+        for way in "echo x >" "echo x >>" "rm -f" "chmod 777" "ln -t /outputs" "mv -t /tmp"; do
             eval "$way /inputs/file" 2>/dev/null && echo "$way"
         done; sha256sum </inputs/file"""
         for script in (poison, "sha256sum </inputs/file", poison):

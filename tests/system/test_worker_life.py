@@ -35,7 +35,8 @@ from tests.system.support.small_disk import fill
 pytestmark = pytest.mark.docker
 
 IMAGE = "gridd-test:busybox"
-GONE_S = 10.0  # 2 s are promised; a shared machine gets more
+GONE_S = 10.0
+STOPPED_S = 2.0  # as promised; 0.4 s were measured on a busy machine
 
 
 def shell(script: str, **members: Any) -> dict[str, Any]:
@@ -151,7 +152,7 @@ async def test_a_stopped_job_leaves_nothing_behind(grid: Gridded, way: str) -> N
             return all(c["Labels"]["gridd.job"] != job for c in await g.containers())
 
         await until(gone, g.worker.said, GONE_S)
-        assert time.monotonic() - began < GONE_S
+        assert time.monotonic() - began < STOPPED_S + (3 if way == "timed out" else 0)
         if way == "timed out":
             assert (await g.result(job))["finished"]["reason"] == "TimedOut"
 
@@ -242,6 +243,75 @@ async def test_killed_before_the_program_runs_the_job_is_begun_anew(
         await until(
             lambda: not list((g.worker.data / "work").glob("*/jobs/*")), g.worker.said, GONE_S
         )
+
+
+async def test_killed_while_its_image_is_built_the_build_stops_and_begins_anew(
+    grid: Gridded,
+) -> None:
+    async with grid() as g:
+        word = f"sleep {80_000 + uuid.uuid4().int % 10_000}"
+        job = await g.api.submit({"build": {"dockerfile": f"FROM {IMAGE}\nRUN {word}\n"}})
+        await until(lambda: processes_with(word), g.worker.said)
+        await g.worker.kill()
+        await until(lambda: not processes_with(word), g.worker.said, GONE_S)
+        await g.worker.start()
+        await until(lambda: processes_with(word), g.worker.said)
+        assert (await g.api.job(job))["attempt"] == 2
+        url = f"{g.server.url}/q/q/j/{job}/cancel?namespace=*"
+        async with g.api.session.post(url) as answer:
+            assert (await answer.json())["success"]
+        await until(lambda: not processes_with(word), g.worker.said, GONE_S)
+        assert await g.containers() == []
+
+
+class Stalling(Line):
+    """Passes on all but what follows the first word to start a container: that word itself
+    (``before``), or the engine's answer to it."""
+
+    def __init__(self, path: Path, *, before: bool) -> None:
+        super().__init__(path)
+        self._before = before
+        self.stalled = asyncio.Event()
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 16):
+            if b"/start HTTP" in data:
+                self.stalled.set()
+                if not self._before:
+                    writer.write(data)
+            if self.stalled.is_set():
+                await asyncio.Event().wait()  # until the line is cut
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["created", "started"])
+async def test_killed_around_the_start_of_its_container_the_job_is_begun_anew(
+    grid: Gridded, tmp_path: Path, before: bool
+) -> None:
+    """The container is there, perhaps it runs, and the worker has not noted it yet."""
+    line = Stalling(tmp_path / "engine.sock", before=before)
+    await line.open()
+    async with grid(environment={"DOCKER_HOST": f"unix://{line.path}"}) as g:
+        job = await g.api.submit(shell("echo once; sleep 1; echo done"))
+        await asyncio.wait_for(line.stalled.wait(), 20)
+        await until(lambda: g.containers("created" if before else "running"), g.worker.said, GONE_S)
+        [first] = await g.containers()
+        await g.worker.kill()
+        await line.cut()
+        plain = Line(line.path)
+        await plain.open()
+        try:
+            await g.worker.start()
+            assert (await g.result(job))["finished"]["reason"] == "Success"
+            assert (await g.api.job(job))["attempt"] == 2
+            assert await g.api.lines(job) == ["once\n", "done\n"]
+            await g.no_container()
+            with pytest.raises(aiodocker.DockerError, match="No such container"):
+                await first.show()
+        finally:
+            await plain.cut()
 
 
 async def test_a_starting_worker_removes_its_own_containers_and_no_others(grid: Gridded) -> None:
