@@ -8,6 +8,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import signal
 import sys
 import time
@@ -1099,7 +1100,8 @@ async def test_a_terminal_gets_a_view_unless_it_wants_lines(
 
     try:
         session = await server.welcome()
-        job = Push(*_process_job("sh -c 'echo hello from within; sleep 60'"))
+        obeyed = "\\033[2J\\033]0;owned\\007\\r"  # by terminals: a clean screen, a title
+        job = Push(*_process_job(f"sh -c 'printf \"hello from within{obeyed}\\n\"; sleep 60'"))
         await session.send(job)
         short = job.job[:8]
         word = f"took job {short}" if plain else "hello from within"
@@ -1117,6 +1119,9 @@ async def test_a_terminal_gets_a_view_unless_it_wants_lines(
         assert f"took job {short} (attempt 1) from q" in shown
         assert (f"  {short} running " in shown) is not plain, shown
         assert shown.count("serves q at") == 1
+        ours_alone = {"[J", "[0m", "[1m", "[2m"} | {f"[{rows}A" for rows in range(20)}
+        assert set(re.findall(r"\x1b(\[[0-9;]*[A-Za-z]|.)", shown)) <= ours_alone, shown
+        assert "\x07" not in shown
     finally:
         os.close(ours)
         if process.returncode is None:

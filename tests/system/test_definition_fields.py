@@ -18,6 +18,7 @@ from tests.system.support.grids import IMAGE, Grid, docker_grid, shell
 
 pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]
 
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def grid(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Grid]:
     async with docker_grid(tmp_path_factory.mktemp("fields"), "fields") as grid:

@@ -5,11 +5,13 @@ import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import aiohttp
 import pytest
 from aiohttp import web
 
+from gridd_worker.fetch import SERVER_PATIENCE_S
 from gridd_worker.files import FileLimits
 from gridd_worker.outputs import OutputError, collect
 
@@ -175,6 +177,29 @@ async def test_a_server_that_is_away_for_a_while_costs_no_job_its_outputs(
     (tmp_path / "a").write_bytes(b"a" * 300)
     await collect(tmp_path, store.address, http)
     assert store.puts == 9
+    assert len(store.blobs) == 1
+
+
+async def test_a_server_that_is_away_for_ten_minutes_costs_no_job_its_outputs(
+    tmp_path: Path, store: Store, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that goes as far as each wait says."""
+    now_s, there_again_s = 0.0, 600.0
+
+    async def wait(for_s: float) -> None:
+        nonlocal now_s
+        now_s += for_s
+        store.failures = [503] if now_s < there_again_s else []
+
+    monkeypatch.setattr("gridd_worker.fetch.asyncio", SimpleNamespace(sleep=wait))
+    monkeypatch.setattr("gridd_worker.fetch.time", SimpleNamespace(monotonic=lambda: now_s))
+    monkeypatch.setattr("gridd_worker.fetch._BACKOFF_S", 0.25)
+    monkeypatch.setattr("gridd_worker.outputs.SERVER_PATIENCE_S", SERVER_PATIENCE_S)
+    store.failures = [503]
+    (tmp_path / "a").write_bytes(b"a" * 300)
+    await collect(tmp_path, store.address, http)
+    assert 600 <= now_s < 610
+    assert store.puts > 90
     assert len(store.blobs) == 1
 
 
