@@ -32,7 +32,8 @@ from run import show
 
 from gridd_protocol import job_id
 from gridd_protocol.definitions import Definition
-from gridd_worker.docker_config import LABEL_WORKER, container_config
+from gridd_worker.config import machine_memory
+from gridd_worker.docker_config import LABEL_WORKER, ContainerOptions, container_config
 from gridd_worker.runtime import Allowance, Task
 
 IMAGE = "gridd-test:busybox"
@@ -61,7 +62,8 @@ class Bare:
             environment={"JOB_ID": "0" * 64},
             allowance=Allowance(),
         )
-        self._config = container_config(task, IMAGE, float(os.cpu_count() or 1))
+        options = ContainerOptions(memory_max=machine_memory())  # as the worker's by default
+        self._config = container_config(task, IMAGE, float(os.cpu_count() or 1), options)
         self.before_remove: list[float] = []  # seconds of each, without the last call
 
     async def one(self) -> float:

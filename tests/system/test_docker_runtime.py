@@ -587,6 +587,25 @@ async def test_what_an_earlier_process_left_is_removed_but_for_what_is_kept(
     assert await containers(engine) == []
 
 
+async def test_the_engine_removes_what_the_worker_may_not(bench, runtime, engine):
+    """A worker that is not root has no right to what a container's root made, and needs none."""
+    script = "cd /outputs; mkdir -pm 700 a/b; echo x >a/b/c; ln -s /inputs l; ln -s /etc e"
+    task = bench.task(shell(script))
+    await bench.run(runtime, task)
+    tree = task.outputs.parent
+    kept = tree.parent / "kept"
+    kept.mkdir()
+    images = {name for image in await engine.images.list() for name in image["RepoTags"] or ()}
+    await runtime.erase(tree)
+    assert list(tree.parent.iterdir()) == [kept]
+    assert os.listdir("/etc")
+    assert await containers(engine) == []
+    left = {name for image in await engine.images.list() for name in image["RepoTags"] or ()}
+    assert not [name for name in left - images if name.startswith("gridd-empty")]
+    with pytest.raises(OSError, match="could not remove it"):
+        await runtime.erase(Path("/nowhere/at/all"))
+
+
 def test_scripts_can_be_run() -> None:
     for name in ("docker-engine", "test-image"):
         script = Path(__file__).parents[2] / ".ci" / name

@@ -148,7 +148,11 @@ class Agent:
         private = self._config.private_addresses == "allow"
         inputs_s = self._config.input_timeout_ms / 1000
         return DiskWorkspaces(
-            data, self._config.api_address, private=private, inputs_s_max=inputs_s
+            data,
+            self._config.api_address,
+            private=private,
+            inputs_s_max=inputs_s,
+            erase=self._runtime.erase,
         )
 
     def _spool(self) -> Keeping | None:

@@ -35,6 +35,7 @@ from gridd_worker.docker_config import (
     container_config,
 )
 from gridd_worker.docker_disk import DockerDisk, may_size_layers
+from gridd_worker.docker_erase import erase
 from gridd_worker.docker_images import ImageError, ImageOptions, Images
 from gridd_worker.docker_logs import BROKEN
 from gridd_worker.docker_network import close_addresses, ensure_network
@@ -207,6 +208,12 @@ class DockerRuntime(Runtime):
                 f"the Docker engine does not answer: {error or type(error).__name__}"
             ) from None
         return None
+
+    async def erase(self, tree: Path) -> None:
+        if self._docker is None:
+            raise OSError("the Docker runtime is not open")
+        labels = {LABEL_WORKER: self._worker or "", LABEL_GRID: self._grid}
+        await erase(self._docker, tree, labels)
 
     async def examine(self) -> list[Finding]:
         if self._docker is None:

@@ -4,6 +4,7 @@
 or connections; the agent knows nothing of containers.
 """
 
+import errno
 from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,6 +131,10 @@ class Runtime(Protocol):
     async def sweep(self, keep: Set[Key]) -> None:
         """Remove what earlier processes of this worker left, but for ``keep``."""
         return
+
+    async def erase(self, tree: Path) -> None:
+        """Remove what a run made where this process may not. Raises ``OSError``."""
+        raise PermissionError(errno.EPERM, "only root may remove it", str(tree))
 
     async def examine(self) -> list[Finding]:
         """For ``doctor``, while open: what holds of the limits that jobs are given."""

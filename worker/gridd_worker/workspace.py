@@ -4,12 +4,11 @@ Joins the parts that do the work (``files``, ``inputs``, ``outputs``, ``cache``)
 """
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Set
+from collections.abc import Awaitable, Callable, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from gridd_protocol.definitions import Definition
 from gridd_worker.cache import FileCache
@@ -25,6 +24,8 @@ from gridd_worker.inputs import InputError, materialise
 from gridd_worker.outputs import Collected, OutputError, collect
 
 __all__ = ["DiskWorkspaces", "InputError", "NoWorkspaces", "OutputError", "Place", "Workspaces"]
+
+_REMAINS_AT_ONCE: Final = 8
 
 _log = logging.getLogger("gridd_worker")
 
@@ -70,7 +71,8 @@ class Workspaces(Protocol):
 
 class DiskWorkspaces:
     """Below ``data``: ``work/<room>/jobs/<job>-<attempt>`` and ``cache``. ``private``: definitions
-    may name private addresses. ``inputs_s_max``: a job's inputs must be here by then."""
+    may name private addresses. ``inputs_s_max``: a job's inputs must be here by then.
+    ``erase`` removes what this process may not (``Runtime.erase``)."""
 
     def __init__(
         self,
@@ -79,7 +81,10 @@ class DiskWorkspaces:
         *,
         private: bool = False,
         inputs_s_max: float = 3_600.0,
+        erase: Callable[[Path], Awaitable[None]] | None = None,
     ) -> None:
+        self._erase = erase
+        self._remains: list[Path] = []
         self._private = private
         self._limits = FileLimits(inputs_s_max=inputs_s_max)
         self._work = data / "work"
@@ -117,10 +122,21 @@ class DiskWorkspaces:
         directories = self._directories.pop((room, job, attempt), None)
         if directories is None:
             return
+        # What could not be removed at the start goes now that the runtime works, a few each time.
+        for tree in (directories.root, *self._remains[:_REMAINS_AT_ONCE]):
+            try:
+                await self._removed(tree)
+            except OSError as error:
+                _log.warning("files of job %s remain in %s: %s", tree.name[:8], tree, error)
+        del self._remains[:_REMAINS_AT_ONCE]
+
+    async def _removed(self, tree: Path) -> None:
         try:
-            await asyncio.to_thread(remove_tree, directories.root)
-        except OSError as error:
-            _log.warning("files of job %s remain in %s: %s", job[:8], directories.root, error)
+            await asyncio.to_thread(remove_tree, tree)
+        except PermissionError:
+            if self._erase is None:
+                raise
+            await self._erase(tree)
 
     async def close(self) -> None:
         if self._http is not None:
@@ -140,8 +156,10 @@ class DiskWorkspaces:
         for left in self._work.glob("*/jobs/*"):
             if left in kept:
                 continue
-            with contextlib.suppress(OSError):  # a next job under this name will complain
+            try:
                 remove_tree(left)
+            except OSError:
+                self._remains.append(left)
 
 
 class NoWorkspaces:
