@@ -71,7 +71,8 @@ async def test_devices_are_given_singly_and_come_back_after_a_crash(
 
         async def submit(gpus: int, word: str) -> str:
             script = f"{SEEN}; {PASS}; echo {word}"
-            return await grid.submit(shell(script, requirements={"gpus": gpus}))
+            greedy = {"NVIDIA_VISIBLE_DEVICES": "all"}
+            return await grid.submit(shell(script, env=greedy, requirements={"gpus": gpus}))
 
         two = await submit(2, "two")
         assert await seen(grid, two) == "0,2 / 0,1"
@@ -93,7 +94,8 @@ async def test_devices_are_given_singly_and_come_back_after_a_crash(
         assert await seen(grid, everything) == "0,2,3 / 0,1,2"
         await go(grid, everything)
         assert (await grid.result(everything))["reason"] == "Success"
-        assert (await grid.said(shell(SEEN))).strip() == "/", "none was asked for"
+        greedy = shell(SEEN, env={"NVIDIA_VISIBLE_DEVICES": "all"})
+        assert (await grid.said(greedy)).strip() == "void /", "none was asked for"
         lines = [json.loads(line) for line in grid.worker.said().splitlines()]
         told = {line["job"] for line in lines if line["event"].startswith("finished job")}
         assert told >= {two, one, next_one, everything}

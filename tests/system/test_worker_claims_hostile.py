@@ -6,8 +6,10 @@ definition, a log and a tree of files can hold.
 """
 
 import asyncio
+import io
 import json
 import re
+import tarfile
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -82,6 +84,16 @@ async def test_odd_definitions_end_with_a_sentence_and_without_our_paths(grid: G
         assert result["reason"] == "Error", (case, result)
         assert words in result["error"].lower(), (case, result)
         assert str(grid.worker.data) not in json.dumps(result), (case, result)
+
+
+async def test_a_build_that_no_disk_could_hold_is_the_jobs_own_fault(grid: Grid) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("Dockerfile"))
+    context = f"{grid.api.url}/f/{await grid.put(packed.getvalue())}"
+    result = await grid.run({"build": {"context": context, "buildContext": "a" * 300}})
+    assert result["reason"] == "Error"
+    assert "name too long" in result["error"].lower(), result
 
 
 async def test_odd_words_that_are_allowed_stay_words(grid: Grid) -> None:

@@ -31,6 +31,7 @@ LABEL_GRID: Final = "gridd.grid"  # which server, so that equal ids on two grids
 # a program that is this far ahead of us, with all of the server's log bound long passed, loses.
 _LOG_FILE_SIZE: Final = "64m"
 _LOG_FILES: Final = "2"
+_DEVICES: Final = "NVIDIA_VISIBLE_DEVICES"  # "void": none, and no driver either
 _OOM_SCORE: Final = 500  # half of all memory counts on top of what a job's process has
 _NOFILE_MAX: Final = 16_384  # root of a small machine has a hard limit of 20,000
 
@@ -62,7 +63,7 @@ def container_config(
     env = variables(task)
     config: dict[str, Any] = {
         "Image": image,
-        "Env": [f"{name}={value}" for name, value in task.environment.items()],
+        "Env": _environment(task),
         "AttachStdout": True,
         "AttachStderr": True,
         "Tty": False,
@@ -92,6 +93,13 @@ def log_config(drivers: Collection[str]) -> dict[str, Any]:
         options = {"max-size": _LOG_FILE_SIZE, "max-file": _LOG_FILES, "compress": "false"}
         return {"Type": "local", "Config": options}
     return {"Type": "json-file", "Config": {"max-size": _LOG_FILE_SIZE}}
+
+
+def _environment(task: Task) -> list[str]:
+    """Where the engine's own runtime is NVIDIA's, this variable alone, of the job or of its image,
+    would open all devices to a job that was given none, or other ones."""
+    given = [f"{name}={value}" for name, value in task.environment.items() if name != _DEVICES]
+    return given if task.allowance.gpus else [*given, f"{_DEVICES}=void"]
 
 
 def _host_config(task: Task, host_cpus: float, options: ContainerOptions) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import logging
 import re
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +26,7 @@ from gridd_worker.credentials import CredentialsError, RegistryLogins, read_regi
 from gridd_worker.docker_build import Builder, BuildRoom, Engine, Steps
 from gridd_worker.docker_progress import Tell, run_request
 from gridd_worker.dockerfile import Base
+from gridd_worker.faults import is_of_machine
 from gridd_worker.files import remove_tree
 from gridd_worker.http_client import Http
 from gridd_worker.image_error import ImageError
@@ -234,6 +236,10 @@ class Images:
         except OSError as error:
             if isinstance(error, (aiohttp.ClientError, TimeoutError)):  # the engine's
                 raise
+            data = self._options.data or Path(tempfile.gettempdir())
+            if not await asyncio.to_thread(is_of_machine, error, data):
+                why = f"its source can't be used on this worker: {error.strerror}"
+                raise ImageError(why, building=True) from None
             raise RuntimeUnavailable(f"the worker's disk fails for builds: {error}") from None
         finally:
             if steps.made:
