@@ -281,7 +281,7 @@ class DockerRuntime(Runtime):
         image = await images.ensure(task.definition, log, self._build_room(task))
         return await self._launch(
             docker,
-            container_config(task, image, self._cpus, self._options),
+            container_config(task, image, self._cpus, self._options, grid=self._grid),
             task,
             log,
             started,
@@ -306,7 +306,6 @@ class DockerRuntime(Runtime):
         started: Callable[[], None],
     ) -> DockerRun:
         await ensure_network(docker, self._options.network)
-        config["Labels"][LABEL_GRID] = self._grid
         if self._disk is not None:
             await self._disk.make_room(docker, config)
         container = await self._created_in_bounds(docker, config)

@@ -49,15 +49,23 @@ class ContainerOptions:
     memory_max: int = 0
 
 
-def cache_volume(queue: str) -> str:
-    """The volume at ``/job-cache``: each queue has its own, so queues can't read one another."""
-    return f"gridd-cache-{hashlib.sha256(queue.encode()).hexdigest()[:32]}"
+def cache_volume(queue: str, grid: str = "") -> str:
+    """The volume at ``/job-cache``: each queue of each grid has its own, so queues can't read one
+    another, those of one name on two grids included."""
+    return f"gridd-cache-{hashlib.sha256(f'{grid} {queue}'.encode()).hexdigest()[:32]}"
 
 
 def container_config(
-    task: Task, image: str, host_cpus: float, options: ContainerOptions | None = None
+    task: Task,
+    image: str,
+    host_cpus: float,
+    options: ContainerOptions | None = None,
+    *,
+    grid: str = "",
 ) -> dict[str, Any]:
-    """The body of ``POST /containers/create``. Raises ``CommandError`` for a broken command."""
+    """The body of ``POST /containers/create``. ``grid`` tells servers apart.
+
+    Raises ``CommandError`` for a broken command."""
     definition = task.definition
     options = options or ContainerOptions()
     env = variables(task)
@@ -72,8 +80,9 @@ def container_config(
             LABEL_ATTEMPT: str(task.attempt),
             LABEL_QUEUE: task.queue,
             LABEL_WORKER: task.worker,
+            LABEL_GRID: grid,
         },
-        "HostConfig": _host_config(task, host_cpus, options),
+        "HostConfig": _host_config(task, host_cpus, options, grid),
     }
     if (command := split_command(definition.command, env)) is not None:
         config["Cmd"] = command
@@ -102,7 +111,9 @@ def _environment(task: Task) -> list[str]:
     return given if task.allowance.gpus else [*given, f"{_DEVICES}=void"]
 
 
-def _host_config(task: Task, host_cpus: float, options: ContainerOptions) -> dict[str, Any]:
+def _host_config(
+    task: Task, host_cpus: float, options: ContainerOptions, grid: str
+) -> dict[str, Any]:
     allowance = task.allowance
     without_network = NO_NETWORK_TAG in (task.definition.tags or ())
     host: dict[str, Any] = {
@@ -121,7 +132,7 @@ def _host_config(task: Task, host_cpus: float, options: ContainerOptions) -> dic
             {"Name": "core", "Soft": 0, "Hard": 0},
             {"Name": "nofile", "Soft": _NOFILE_MAX, "Hard": _NOFILE_MAX},
         ],
-        "Mounts": _mounts(task),
+        "Mounts": _mounts(task, grid),
     }
     if options.runtime is not None:
         host["Runtime"] = options.runtime
@@ -136,12 +147,12 @@ def _host_config(task: Task, host_cpus: float, options: ContainerOptions) -> dic
     return host
 
 
-def _mounts(task: Task) -> list[dict[str, Any]]:
+def _mounts(task: Task, grid: str) -> list[dict[str, Any]]:
     """By ``Mounts``, not ``Binds``: a source that is missing is an error then, not a new folder."""
     mounts: list[dict[str, Any]] = [
         _bind(str(task.inputs), "/inputs", read_only=True),
         _bind(str(task.outputs), "/outputs", read_only=False),
-        {"Type": "volume", "Source": cache_volume(task.queue), "Target": "/job-cache"},
+        {"Type": "volume", "Source": cache_volume(task.queue, grid), "Target": "/job-cache"},
     ]
     mounts += [
         _bind(str(path), inside, read_only=True) for inside, path in task.config_files.items()

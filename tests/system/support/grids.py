@@ -96,15 +96,16 @@ async def docker_grid(folder: Path, word: str, **options: Any) -> AsyncIterator[
         finally:
             await worker.stop()
             host = (options.get("environment") or {}).get("DOCKER_HOST")
-            await _nothing_left(name, host or "unix:///var/run/docker.sock")
+            volume = cache_volume(name, hashlib.sha256(server.url.encode()).hexdigest()[:16])
+            await _nothing_left(name, volume, host or "unix:///var/run/docker.sock")
 
 
-async def _nothing_left(name: str, host: str) -> None:
+async def _nothing_left(name: str, volume: str, host: str) -> None:
     connector = aiodocker.docker.aiohttp.UnixConnector(host.removeprefix("unix://"))
     async with aiodocker.Docker(url="unix://localhost", connector=connector) as engine:
         mark = {"label": [f"gridd.worker={name}"]}
         assert await engine.containers.list(all=True, filters=mark) == []
         with_cache = await engine._query_json("volumes", params={"filters": "{}"})
-        if cache_volume(name) in {v["Name"] for v in with_cache["Volumes"] or ()}:
-            await engine._query_json(f"volumes/{cache_volume(name)}", "DELETE")
+        if volume in {v["Name"] for v in with_cache["Volumes"] or ()}:
+            await engine._query_json(f"volumes/{volume}", "DELETE")
     await connector.close()

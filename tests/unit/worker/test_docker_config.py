@@ -9,7 +9,13 @@ from gridd_protocol.definitions import Definition
 from gridd_worker.agent import make_runtime
 from gridd_worker.config import load
 from gridd_worker.docker import DockerRuntime
-from gridd_worker.docker_config import NETWORKS, ContainerOptions, container_config, log_config
+from gridd_worker.docker_config import (
+    NETWORKS,
+    ContainerOptions,
+    cache_volume,
+    container_config,
+    log_config,
+)
 from gridd_worker.process import ProcessRuntime
 from gridd_worker.runtime import Allowance, RuntimeUnavailable, Task
 
@@ -35,6 +41,11 @@ def test_a_job_that_asks_for_no_memory_gets_no_more_than_the_worker_has() -> Non
     host = asked(ContainerOptions(memory_max=3 << 30))["HostConfig"]
     assert (host["Memory"], host["MemorySwap"]) == (3 << 30, 3 << 30)
     assert "Memory" not in asked()["HostConfig"]  # --memory 0: the owner counts none
+
+
+def test_a_cache_is_that_of_one_queue_of_one_grid() -> None:
+    volumes = {cache_volume(queue, grid) for queue in ("q", "r") for grid in ("", "a", "b")}
+    assert len(volumes) == 6
 
 
 def test_what_the_owner_says() -> None:
