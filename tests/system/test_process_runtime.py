@@ -226,6 +226,9 @@ async def test_cancelled_wait_stops_the_run(bench, runtime, until):
         ({"command": "echo ${A"}, "bad substitution"),
         ({"command": "true", "env": {"A=B": "1"}}, "'A=B'"),
         ({"command": "true", "env": {"A": "x\0--bind\0/\0/host"}}, "not plain text"),
+        ({"command": "true", "workdir": "/tmp\0--bind\0/\0/host"}, "not plain text"),
+        ({"command": "true", "workdir": "/\ud800"}, "not plain text"),
+        ({"command": f"echo {'x' * 300_000}"}, "too large for a process"),
     ],
 )
 async def test_what_can_not_run_says_so(bench, runtime, definition, said):
@@ -234,6 +237,37 @@ async def test_what_can_not_run_says_so(bench, runtime, definition, said):
     assert outcome.error is not None
     assert said in outcome.error
     assert outcome.remarks[0] == "💥 Job Error"
+
+
+async def test_config_files_whose_names_are_options_are_refused(bench, sandbox, tmp_path):
+    (tmp_path / "0").write_text("x")
+    task = bench.task({"command": "true"}, config_files={"/a\0--bind\0/\0/h": tmp_path / "0"})
+    outcome, _ = await bench.run(sandbox, task)
+    assert "not plain text" in (outcome.error or "")
+
+
+async def test_more_variables_than_the_sandbox_takes_are_refused(bench, sandbox):
+    env = {f"A{number}": "x" for number in range(9_000)}
+    outcome, _ = await bench.run(sandbox, bench.task({"command": "true", "env": env}))
+    assert "it takes fewer than 9000" in (outcome.error or "")
+
+
+async def test_shared_memory_has_its_size_or_is_refused(bench, runtime):
+    """What is asked and can't be enforced is refused."""
+    task = bench.task(shell("df -k /dev/shm | tail -1"), shm_bytes=8 << 20)
+    outcome, heard = await bench.run(runtime, task)
+    if "in bubblewrap" in runtime.describe():
+        assert heard.text().split()[1] == "8192"
+    else:
+        assert "shmSize can't be kept" in (outcome.error or "")
+
+
+async def test_less_memory_than_the_sandbox_needs_is_no_fault_of_the_machine(bench, sandbox):
+    sandbox._grouped = False  # as for a user who is not root
+    outcome, _ = await bench.run(sandbox, bench.task({"command": "true"}, memory_bytes=1_000))
+    assert "needs 16777216 bytes" in (outcome.error or "")
+    outcome, _ = await bench.run(sandbox, bench.task({"command": "true"}, memory_bytes=16 << 20))
+    assert outcome.exit_code == 0
 
 
 async def test_gpus_are_refused(bench, runtime):

@@ -5,6 +5,7 @@ says. How a command is started stands in ``sandbox``; its life is ``process_run`
 """
 
 import asyncio
+import errno
 import itertools
 import os
 from collections.abc import Callable, Iterator
@@ -38,6 +39,10 @@ _USERS: Final = range(61_184, 65_519)
 
 class NotRunnable(Exception):
     """The definition asks for what this runtime can't do. A sentence."""
+
+
+_SANDBOX_ARGUMENTS_MAX: Final = 9_000  # bubblewrap's own bound
+_MEMORY_BYTES_MIN: Final = 16 << 20  # chosen: the sandbox itself starts in 2 MiB
 
 
 class ProcessRuntime(Runtime):
@@ -132,6 +137,8 @@ class ProcessRuntime(Runtime):
         except (CommandError, NotRunnable) as error:
             return Ended(not_run(str(error)))
         except OSError as error:
+            if error.errno == errno.E2BIG:
+                return Ended(not_run(f"command and env are too large for a process: {error}"))
             raise RuntimeUnavailable(f"this machine can't start a process: {error}") from None
 
     def _check(self, task: Task, argv: list[str]) -> None:
@@ -143,14 +150,13 @@ class ProcessRuntime(Runtime):
         for name in task.environment:
             if not name or "=" in name:
                 raise NotRunnable(f"env has the name {shown(name)}, which no process can have")
-        for text in (*argv, *task.environment, *task.environment.values()):
-            # A NUL ends an argument: what follows it would be an option of the sandbox.
-            if "\0" in text or not _encodes(text):
-                raise NotRunnable(
-                    f"{shown(text)} can't be given to a process: it is not plain text"
-                )
+        workdir = task.definition.workdir or ""
+        _check_plain(*argv, *task.environment, *task.environment.values(), workdir)
         if not self._sandboxed:
             self._check_direct(task)
+        if not self._grouped and 0 < task.allowance.memory_bytes < _MEMORY_BYTES_MIN:
+            # The limit holds for the programs that set up the sandbox, too.
+            raise NotRunnable(f"a process needs {_MEMORY_BYTES_MIN} bytes of memory here, at least")
 
     def _check_direct(self, task: Task) -> None:
         if task.config_files:
@@ -158,6 +164,8 @@ class ProcessRuntime(Runtime):
             raise NotRunnable(
                 f"config files at absolute paths need a sandbox or container: {names}"
             )
+        if task.allowance.shm_bytes:
+            raise NotRunnable("shmSize can't be kept without a sandbox or container")
         workdir = task.definition.workdir
         if workdir and not (task.outputs.parent / workdir).is_dir():
             raise NotRunnable(f"workdir {shown(workdir)} is no directory of this machine")
@@ -180,10 +188,7 @@ class ProcessRuntime(Runtime):
             try:
                 with _memory_file() as arguments:
                     launch = self._plan(task, argv, status, arguments, group)
-                    os.write(
-                        arguments, b"".join(a.encode() + b"\0" for a in launch.sandbox_arguments)
-                    )
-                    os.lseek(arguments, 0, os.SEEK_SET)
+                    _write_arguments(arguments, launch)
                     process = await _spawn(launch, (status, arguments))
             except BaseException:
                 os.close(read_status)
@@ -264,6 +269,29 @@ def _unnamed() -> int:
 
     with TemporaryFile() as file:
         return os.dup(file.fileno())
+
+
+def _write_arguments(file: int, launch: Launch) -> None:
+    """Raises ``NotRunnable`` for what would be read as something else, or not at all."""
+    options = launch.sandbox_arguments
+    _check_plain(*options)
+    count = len(options) + len(launch.command)
+    if count >= _SANDBOX_ARGUMENTS_MAX:
+        raise NotRunnable(
+            f"env, config files and command make {count} arguments of the sandbox;"
+            f" it takes fewer than {_SANDBOX_ARGUMENTS_MAX}"
+        )
+    with os.fdopen(os.dup(file), "wb") as stream:
+        stream.write(b"".join(option.encode() + b"\0" for option in options))
+    os.lseek(file, 0, os.SEEK_SET)
+
+
+def _check_plain(*texts: str) -> None:
+    """A NUL ends an argument: what follows it would be an option of the sandbox, whose files and
+    network would be the machine's then."""
+    for text in texts:
+        if "\0" in text or not _encodes(text):
+            raise NotRunnable(f"{shown(text)} can't be given to a process: it is not plain text")
 
 
 def _encodes(text: str) -> bool:

@@ -169,6 +169,7 @@ def _system() -> Iterator[str]:
 def _job(task: Task, places: dict[str, Path], python: Path | None) -> Iterator[str]:
     if python is not None:
         yield from ("--ro-bind", str(places.get("python", python)), str(python))
+    yield from ("--size", str(task.allowance.shm_bytes or _TMPFS_BYTES), "--tmpfs", "/dev/shm")
     for folder in ("/tmp", "/job", "/job-cache"):
         yield from ("--size", str(_TMPFS_BYTES), "--tmpfs", folder)
     yield from ("--ro-bind", str(places["inputs"]), "/inputs")
