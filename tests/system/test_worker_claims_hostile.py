@@ -19,6 +19,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
+from gridd_worker.files import remove_tree
 from tests.system.support.grids import IMAGE, Grid, docker_grid, shell
 from tests.system.support.processes import until
 
@@ -31,12 +32,18 @@ WORKER_BYTES_MAX = 400 << 20  # what the worker itself may have while jobs flood
 async def grid(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Grid]:
     options = ("--private-addresses", "allow", "--memory", "96m")
     folder = tmp_path_factory.mktemp("hostile")
-    async with docker_grid(folder, "hostile", cpus=8, options=options) as grid:
-        yield grid
+    try:
+        async with docker_grid(
+            folder, "hostile", cpus=8, data=folder / "work", options=options
+        ) as grid:
+            yield grid
+        left = list((grid.worker.data / "work").glob("*/jobs/*"))
+    finally:
+        remove_tree(folder / "work")  # pytest can't remove all of what is made here
     said = grid.worker.said()
     for word in ("Traceback", "no jobs are taken", "left something behind"):
         assert word not in said, said
-    assert list((grid.worker.data / "work").glob("*/jobs/*")) == []
+    assert left == []
 
 
 def utf8(text: str) -> dict[str, str]:
@@ -150,13 +157,14 @@ async def test_outputs_of_odd_names_and_kinds(grid: Grid) -> None:
 
 async def test_trees_that_are_too_deep_or_too_large_end_with_a_sentence_and_go(grid: Grid) -> None:
     """What a recursive removal can't do would stay, and hold up the worker's next start."""
-    deep = shell("cd /outputs; i=0; while [ $i -lt 1900 ]; do mkdir d; cd d; i=$((i+1)); done")
+    deep = shell("cd /outputs; mkdir -p $(yes d/ | head -n 1800 | tr -d '\\n'); find | wc -l")
     many = shell("cd /outputs; seq 1 10001 | xargs touch")
     links = shell("cd /outputs; seq 1 500 | xargs -n 1 ln -s x; ls | wc -l")
     deep_result, many_result, links_result = await asyncio.gather(
         grid.run(deep), grid.run(many), grid.run(links)
     )
     assert deep_result["reason"] == "Success", deep_result
+    assert deep_result["logs"][0][0] == "1801\n"
     assert many_result["reason"] == "Error"
     assert "more than 10000 output files" in many_result["error"]
     assert links_result["outputs"] == {}
