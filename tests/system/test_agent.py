@@ -5,6 +5,7 @@ Everything but the server and the runtime is real: sockets, frames, spool, direc
 
 import asyncio
 import contextlib
+import functools
 import json
 import logging
 import os
@@ -53,6 +54,7 @@ from gridd_worker import serving as serving_module
 from gridd_worker.agent import Agent, CannotStart
 from gridd_worker.checkpoints import Checkpoint, Checkpoints, Said
 from gridd_worker.config import Config
+from gridd_worker.health import Clock
 from gridd_worker.runtime import LogSink, Outcome, Run, Runtime, RuntimeUnavailable, Task
 from gridd_worker.spool import queue_hash
 
@@ -900,6 +902,34 @@ async def test_without_its_runtime_a_worker_gives_back_and_waits(
     await session.send(push(attempt=2))
     await worker.runtime.run(push().job, 2)
     assert caplog.text.count("no jobs are taken") == 1
+
+
+async def test_a_clock_that_is_set_is_told_and_costs_no_job(
+    server: StandIn, start: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An hour on, two hours back, under a run: once each a line, and nothing is given back."""
+    real, real_ns, ahead_s = time.time, time.time_ns, 0
+    monkeypatch.setattr(time, "time", lambda: real() + ahead_s)
+    monkeypatch.setattr(time, "time_ns", lambda: real_ns() + ahead_s * 10**9)
+    monkeypatch.setattr(machine_module, "WATCH_S", 0.01)
+    monkeypatch.setattr(machine_module, "Clock", functools.partial(Clock, time.time))
+    worker = start()
+    session = await server.welcome(heartbeat_ms=50)
+    job = push()
+    await session.send(job)
+    run = await worker.runtime.run(job.job)
+    for jump_s, said in ((3_600, "set forward by 3600 s"), (-7_200, "set back by 7200 s")):
+        ahead_s += jump_s
+        await until(lambda said=said: said in caplog.text, _poll(), lambda: caplog.text)
+        assert caplog.text.count(said) == 1
+        heard = len(session.said)
+        await until(lambda heard=heard: len(session.said) > heard, _poll(), lambda: session.said)
+    run.say("still here\n")
+    run.end(Outcome(0, 5))
+    finished = await session.hear(Finished)
+    assert finished.reason == "Success"
+    assert not [said for said in session.said if isinstance(said, Release)]
+    assert len(server.sessions) <= 1, "the connection is the same"
 
 
 async def test_a_worker_without_a_runtime_says_so_and_waits_for_it(
