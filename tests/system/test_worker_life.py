@@ -476,6 +476,30 @@ async def test_a_full_disk_is_said_and_no_job_suffers_from_it(
         assert said.count("; taking jobs") == 1, said
 
 
+async def test_inputs_that_are_kept_give_way_to_those_of_the_next_job(
+    grid: Gridded, small_disk: Path
+) -> None:
+    """First to a job whose inputs would not fit beside them, then to ``--min-free-disk``."""
+    async with grid(data=small_disk / "data", options=("--min-free-disk", "4m")) as g:
+        for number in range(3):
+            content = bytes([number]) * (15 << 20)
+            sha256 = hashlib.sha256(content).hexdigest()
+            address = f"{g.server.url}/f/{sha256}"
+            async with g.api.session.put(address, data=io.BytesIO(content)) as answer:
+                assert answer.status == 200, await answer.text()
+            file = {"type": "key", "value": sha256}
+            job = await g.api.submit(shell("sha256sum </inputs/file", inputs={"file": file}))
+            assert (await g.result(job))["finished"]["reason"] == "Success", number
+            assert await g.api.lines(job) == [f"{sha256}  -\n"]
+        assert g.worker.said().count("15 MiB of kept inputs removed: the disk is short") == 1
+        kept, jobs = g.worker.data / "cache", g.worker.data / "work"
+        assert [path.name for path in kept.iterdir()] == [sha256]
+        await until(lambda: not list(jobs.glob("*/jobs/*")), g.worker.said)
+        (small_disk / "ballast").write_bytes(bytes(22 << 20))
+        await until(lambda: not list(kept.iterdir()), g.worker.said)
+        assert "no jobs are taken" not in g.worker.said()
+
+
 async def test_inputs_that_never_fit_are_the_jobs_own_fault(
     grid: Gridded, small_disk: Path
 ) -> None:

@@ -124,13 +124,14 @@ class Agent:
             self._worker = config.id or kept_id(config.data_directory)
             locks.enter_context(own_id(self._worker, config.api_address))
             self._runtime = self._given_runtime or make_runtime(config, self._worker)
+            workspaces = self._workspaces()
             self._machine = Machine(
                 config,
                 self._runtime,
                 on_change=self._spread_credit,
                 in_hand=lambda: {key for one in self._servings for key in one.in_hand},
+                relieve=workspaces.relieve,
             )
-            workspaces = self._workspaces()
             spool = self._spool()
             try:
                 left_over = self._left_over(spool)

@@ -86,6 +86,17 @@ class FileCache:
         self._sizes[sha256] = size
         self._shrink()
 
+    def clear(self) -> int:
+        """Keeps nothing of what it has, because its room is needed; how many bytes that were."""
+        freed = self._bytes
+        for sha256 in list(self._sizes):
+            self._drop(sha256)
+        return freed
+
+    def passing(self) -> "FileCache":
+        """For downloads in the same directory of which nothing is kept: half the room is enough."""
+        return FileCache(self._directory, 0)
+
     def _shrink(self) -> None:
         while self._bytes > self._bytes_max:
             self._drop(next(iter(self._sizes)))

@@ -23,7 +23,8 @@ _log = logging.getLogger("gridd_worker")
 
 class Machine:
     """``on_change`` is called when jobs may be taken again, or no more. ``in_hand`` tells the
-    attempts whose runs are this process's to end."""
+    attempts whose runs are this process's to end. ``relieve`` frees what is only kept for later and
+    tells how many bytes."""
 
     def __init__(
         self,
@@ -32,7 +33,9 @@ class Machine:
         *,
         on_change: Callable[[], None],
         in_hand: Callable[[], set[Key]],
+        relieve: Callable[[], int],
     ) -> None:
+        self._relieve = relieve
         self.holds = Holds(on_change)
         self._runtime = runtime
         self._in_hand = in_hand
@@ -60,6 +63,8 @@ class Machine:
     async def disk_is_full(self) -> bool:
         """Looks now; true: no more jobs are taken."""
         trouble = await asyncio.to_thread(self._disk.trouble)
+        if trouble is not None and self._relieve():
+            trouble = await asyncio.to_thread(self._disk.trouble)
         if trouble is not None:
             self.holds.begin(DISK, trouble)
         else:

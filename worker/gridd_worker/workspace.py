@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from gridd_protocol.definitions import Definition
+from gridd_protocol.units import format_bytes
 from gridd_worker.cache import FileCache
 from gridd_worker.files import (
     FileLimits,
@@ -66,6 +67,10 @@ class Workspaces(Protocol):
         """Never raises; what can't be removed is logged."""
         ...
 
+    def relieve(self) -> int:
+        """Frees what is only kept for later; how many bytes."""
+        ...
+
     async def close(self) -> None: ...
 
 
@@ -102,6 +107,17 @@ class DiskWorkspaces:
         assert self._http is not None
         key = (room, job, attempt)
         try:
+            return await self._filled(key, definition, self._cache)
+        except InputError as error:
+            # What is kept for later jobs must not be why this one can't run.
+            if not error.no_room or not self.relieve():
+                raise
+        return await self._filled(key, definition, self._cache.passing())
+
+    async def _filled(self, key: Room, definition: Definition, cache: FileCache) -> Place:
+        assert self._http is not None
+        room, job, attempt = key
+        try:
             directories = await asyncio.to_thread(
                 make_job_directories, self._work / room, job, attempt
             )
@@ -110,9 +126,15 @@ class DiskWorkspaces:
             raise InputError(problem, error) from None
         self._directories[key] = directories
         config_files = await materialise(
-            definition, directories, self._api, self._http, self._cache, self._limits
+            definition, directories, self._api, self._http, cache, self._limits
         )
         return Place(directories.inputs, directories.outputs, config_files)
+
+    def relieve(self) -> int:
+        freed = self._cache.clear()
+        if freed:
+            _log.info("%s of kept inputs removed: the disk is short", format_bytes(freed))
+        return freed
 
     async def collect(self, place: Place) -> Collected:
         assert self._http is not None
@@ -182,6 +204,9 @@ class NoWorkspaces:
 
     async def remove(self, room: str, job: str, attempt: int) -> None:
         pass
+
+    def relieve(self) -> int:
+        return 0
 
     async def close(self) -> None:
         pass
