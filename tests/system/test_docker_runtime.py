@@ -421,7 +421,7 @@ async def test_failed_build_says_why_and_leaves_no_container(bench, runtime, eng
     outcome, heard = await bench.run(runtime, bench.task({"build": build, "command": "true"}))
     assert outcome.error is not None
     assert outcome.error.startswith("Failure to build the docker image")
-    assert "returned a non-zero code: 9" in outcome.error
+    assert outcome.error.endswith("exit code 9")
     assert heard.text() == heard.text(stderr=True) == ""
     assert heard.steps("docker build")
     assert len(await engine.containers.list(all=True)) == before
