@@ -38,7 +38,7 @@ from gridd_worker.docker_disk import DockerDisk, may_size_layers
 from gridd_worker.docker_erase import erase
 from gridd_worker.docker_images import ImageError, ImageOptions, Images
 from gridd_worker.docker_logs import BROKEN
-from gridd_worker.docker_network import close_addresses, ensure_network
+from gridd_worker.docker_network import JobBridge, ensure_network
 from gridd_worker.docker_run import DockerRun, remove
 from gridd_worker.null import Ended
 from gridd_worker.remarks import no_image, not_run
@@ -92,6 +92,7 @@ class DockerRuntime(Runtime):
         self._disk = DockerDisk(disk) if disk is not None and disk.wanted else None
         self._sizes_layers = False
         self._cpus = 1.0
+        self._bridge = JobBridge(self._options.network)
         self._about = "docker: not open"
 
     def describe(self) -> str:
@@ -109,8 +110,11 @@ class DockerRuntime(Runtime):
         self._images = Images(self._docker, self._image_options, worker=self._worker or "")
         try:
             info = await self._docker.system.info()
-            await ensure_network(self._docker, self._options.network)
+            await self._bridge.open(self._docker)
             await self._images.open()
+        except RuntimeUnavailable:
+            await self.close()
+            raise
         except BROKEN as error:
             await self.close()
             raise RuntimeUnavailable(
@@ -123,12 +127,13 @@ class DockerRuntime(Runtime):
         self._about = f"docker {info.get('ServerVersion')}: {self._cpus:g} cpus"
         if "BuildahVersion" in info:  # only Podman's answer has it
             self._about = f"podman {info.get('ServerVersion')}: {self._cpus:g} cpus{_PODMAN}"
+        if self._bridge.problem is not None:
+            self._about += f"; {self._bridge.problem}"
         self._sizes_layers = may_size_layers(info)
         if self._watch is not None and (root := info.get("DockerRootDir")):
             self._watch.add_folder(Path(root))
         try:
             self._check_runtime(info.get("Runtimes") or {})
-            await self._close_addresses()
         except RuntimeUnavailable:
             await self.close()
             raise
@@ -143,17 +148,6 @@ class DockerRuntime(Runtime):
                 final=True,
             )
         self._about += f", runtime {wanted}"
-
-    async def _close_addresses(self) -> None:
-        problem = await close_addresses(self._options.network)
-        if problem and self._options.network != "lan":
-            raise RuntimeUnavailable(
-                f"--job-network {self._options.network} can't be had: {problem}", final=True
-            )
-        if problem:
-            self._about += (
-                "; jobs can reach this machine's own services and link-local addresses: " + problem
-            )
 
     async def start(
         self, task: Task, log: LogSink, started: Callable[[], None]
@@ -278,6 +272,7 @@ class DockerRuntime(Runtime):
         log: LogSink,
         started: Callable[[], None],
     ) -> DockerRun:
+        await self._bridge.ready(docker)
         image = await images.ensure(task.definition, log, self._build_room(task))
         return await self._launch(
             docker,

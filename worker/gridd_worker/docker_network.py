@@ -10,6 +10,8 @@ import asyncio
 import logging
 import os
 import shutil
+import time
+from collections.abc import Callable
 from typing import Final
 
 from aiodocker import Docker, DockerError
@@ -17,12 +19,16 @@ from aiodocker import Docker, DockerError
 from gridd_protocol.addresses import METADATA_V4, NOT_PUBLIC_V4
 from gridd_worker.config import JobNetwork
 from gridd_worker.docker_config import NETWORKS
+from gridd_worker.runtime import RuntimeUnavailable
 
 _log = logging.getLogger("gridd_worker")
 
 _FORWARDED: Final = "DOCKER-USER"  # the engine leaves it to us; comes before its own
 _TO_HOST: Final = "GRIDD-HOST"  # ours
 _FILTER_S: Final = 10.0
+_LEFT_OPEN: Final = "jobs can reach this machine's own services and link-local addresses: "
+LOOK_S: Final = 60.0
+"""Between two looks at the rules. A look is a dozen calls of the command, of a few ms each."""
 
 
 async def ensure_network(docker: Docker, network: JobNetwork = "lan") -> None:
@@ -52,6 +58,54 @@ async def ensure_network(docker: Docker, network: JobNetwork = "lan") -> None:
             raise
 
 
+class JobBridge:
+    """The network of one worker's jobs, and what it must not lead to.
+
+    Networks and rules get lost under a running worker: an owner prunes, a firewall is loaded anew,
+    an engine starts over. ``ready`` sets right what is not as it should be."""
+
+    def __init__(
+        self,
+        kind: JobNetwork,
+        *,
+        look_s: float = LOOK_S,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Looks at the rules at most every ``look_s`` seconds."""
+        self._kind = kind
+        self._look_s = look_s
+        self._now = now
+        self._looked = 0.0
+        self._one_at_a_time = asyncio.Lock()
+        self.problem: str | None = None
+        """Why the packet filter can't be kept as it should be, as last seen."""
+
+    async def open(self, docker: Docker) -> None:
+        """Raises ``DockerError``, and ``RuntimeUnavailable`` when jobs can't be kept from where
+        ``kind`` says that they must not get."""
+        await ensure_network(docker, self._kind)
+        await self._close_addresses(final=True)
+
+    async def ready(self, docker: Docker) -> None:
+        """Call before each job. Raises as ``open``."""
+        await ensure_network(docker, self._kind)
+        async with self._one_at_a_time:
+            if self._now() - self._looked >= self._look_s:
+                before = self.problem
+                await self._close_addresses(final=False)
+                if self.problem != before:
+                    _log.warning("%s", self.problem or "the packet filter is in order again")
+
+    async def _close_addresses(self, *, final: bool) -> None:
+        found = await close_addresses(self._kind)
+        if found is not None and self._kind != "lan":
+            raise RuntimeUnavailable(
+                f"--job-network {self._kind} can't be had: {found}", final=final
+            )
+        self.problem = found and _LEFT_OPEN + found
+        self._looked = self._now()
+
+
 async def close_addresses(network: JobNetwork) -> str | None:
     """Closes to jobs what ``network`` does not lead to. None when it is done, else why it could
     not be."""
@@ -66,14 +120,11 @@ async def close_addresses(network: JobNetwork) -> str | None:
     # The filter makes a rule for each address of the list.
     path = ["-i", bridge, "-d", ",".join(map(str, closed))]
     rules = [
-        [*path, "-j", "REJECT"],
-        [*path, "-p", "udp", "--dport", "53", "-j", "RETURN"],
         [*path, "-p", "tcp", "--dport", "53", "-j", "RETURN"],
+        [*path, "-p", "udp", "--dport", "53", "-j", "RETURN"],
+        [*path, "-j", "REJECT"],
     ]
-    for rule in rules:  # each is put in front of the one before
-        if problem := await _ensure_rule("-I", _FORWARDED, rule):
-            return problem
-    return await _close_host(bridge)
+    return await _have_first(_FORWARDED, rules) or await _close_host(bridge)
 
 
 async def _close_host(bridge: str) -> str | None:
@@ -86,17 +137,23 @@ async def _close_host(bridge: str) -> str | None:
         ["-p", "tcp", "--dport", "53", "-j", "RETURN"],
         ["-j", "REJECT"],
     ]
-    for rule in rules:
-        if problem := await _ensure_rule("-A", _TO_HOST, rule):
-            return problem
-    return await _ensure_rule("-I", "INPUT", ["-i", bridge, "-j", _TO_HOST])
+    problem = await _have_first(_TO_HOST, rules)
+    return problem or await _have_first("INPUT", [["-i", bridge, "-j", _TO_HOST]])
 
 
-async def _ensure_rule(how: str, chain: str, rule: list[str]) -> str | None:
-    """What went wrong, or None."""
-    if await _iptables("-C", chain, *rule) is None:
+async def _have_first(chain: str, rules: list[list[str]]) -> str | None:
+    """Puts ``rules`` at the head of ``chain``, in this order, unless they are all in it. What went
+    wrong, or None."""
+    there = [await _iptables("-C", chain, *rule) is None for rule in rules]
+    if all(there):
         return None
-    return await _iptables(how, chain, *rule)
+    for rule, found in zip(rules, there, strict=True):
+        if found:  # where it is it may stand on the wrong side of one that is not
+            await _iptables("-D", chain, *rule)
+    for rule in reversed(rules):  # each is put in front of the one before
+        if problem := await _iptables("-I", chain, *rule):
+            return problem
+    return None
 
 
 async def _iptables(*arguments: str) -> str | None:
