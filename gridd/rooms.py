@@ -213,8 +213,9 @@ class Room:
         if effect.view.finished_reason == "Deleted" and effect.cause != "expire":
             for clear in self.keepers.values():
                 clear(effect.job)
-        for watcher in self.watchers.get(effect.job, ()):
-            watcher.saw(effect.view)
+        if effect.cause != "start":  # no change of state: an event stream tells of those alone
+            for watcher in self.watchers.get(effect.job, ()):
+                watcher.saw(effect.view)
         if not self.clients or effect.cause == "expire":
             return
         self.to_clients(self.frames.job_changed(effect.job, effect.view), effect.job)

@@ -10,7 +10,7 @@ from gridd_protocol.errors import ErrorCode
 from gridd_protocol.messages import LogLine, Resources, Step
 from gridd_protocol.messages import ToWorker as WorkerMessage
 
-Cause = Literal["submit", "lease", "requeue", "finish", "namespace", "expire"]
+Cause = Literal["submit", "lease", "start", "requeue", "finish", "namespace", "expire"]
 
 
 class JobView(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

@@ -111,8 +111,12 @@ class WorkerSide(Moves):
         self._match()
 
     def _on_started(self, session: Session, message: m.Started) -> None:
-        if self._fenced(session, message.job, message.attempt):
-            self.jobs.by_id[message.job].started_time = message.time
+        if not self._fenced(session, message.job, message.attempt):
+            return
+        job = self.jobs.by_id[message.job]
+        if job.started_time != message.time:  # it is said again after each break of the line
+            job.started_time = message.time
+            self._changed(job, "start")
 
     def _on_log(self, session: Session, message: m.Log) -> None:
         if not self._fenced(session, message.job, message.attempt):

@@ -18,7 +18,7 @@ from gridd_protocol.units import format_duration
 
 _encode = msgspec.json.Encoder().encode
 
-# The frame that is made most often, three times a job; a job id needs no escaping.
+# The frame that is made most often, four times a job; a job id needs no escaping.
 _UPDATE = b'{"type":"JobStateUpdates","payload":{"state":{"jobs":{"%b":%b}},"isSubset":true}}'
 
 

@@ -63,12 +63,13 @@ async def test_a_job_over_sockets_alone(url: str) -> None:
         await machine.socket.send_json([finished])
         assert await machine.next("acknowledged", "stale") == {"type": "acknowledged", **lease}
         await browser.next("JobStateUpdates")
-        states = [
-            one["payload"]["state"]["jobs"][JOB]["state"]
+        views = [
+            one["payload"]["state"]["jobs"][JOB]
             for one in browser.seen
             if one["type"] == "JobStateUpdates"
         ]
-        assert states == ["Queued", "Running", "Finished"]
+        seen = [(view["state"], view.get("startedTime", 0)) for view in views]
+        assert seen == [("Queued", 0), ("Running", 0), ("Running", 4), ("Finished", 4)]
         announced = [one for one in browser.seen if one["type"] == "Workers"][-1]
         assert announced["payload"]["workers"][0]["version"] == "9"
 

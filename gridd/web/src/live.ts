@@ -14,7 +14,7 @@ export interface Listener {
   onChanged(jobs: Record<string, Job>, gone: Record<string, string>): void;
   onWorkers(workers: Worker[]): void;
   /** There is more to read of this job's log. */
-  onLog(job: string): void;
+  onLog(job: string, step: string): void;
   onLink(isUp: boolean): void;
   onRefusal(message: string): void;
 }
@@ -121,7 +121,7 @@ export class Live {
     }
     let message: { type?: string; payload?: any };
     try {
-      message = JSON.parse(text) as typeof message;
+      message = (JSON.parse(text) as typeof message | null) ?? {};
     } catch {
       return; // not ours
     }
@@ -137,7 +137,7 @@ export class Live {
         this.listener.onWorkers(payload.workers ?? []);
         break;
       case "JobStatusPayload":
-        this.listener.onLog(payload.jobId);
+        this.listener.onLog(payload.jobId, payload.step ?? "");
         break;
       case "Error":
         this.listener.onRefusal(payload.message ?? payload.error?.message ?? "the grid refused a message");

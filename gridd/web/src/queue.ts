@@ -9,7 +9,7 @@ const PAINT_MS = 150; // many changes of a busy queue become one redraw
 export interface Follower {
   onJob(id: string, job: Job): void;
   onGone(id: string, reason: string): void;
-  onLog(id: string): void;
+  onLog(id: string, step: string): void;
   /** The line is up, again or for the first time. */
   onUp(): void;
   onRefusal(message: string): void;
@@ -31,7 +31,7 @@ export class QueueView {
       onAll: (jobs) => this.replace(jobs),
       onChanged: (jobs, gone) => this.merge(jobs, gone),
       onWorkers: (workers) => void (this.workers.value = workers),
-      onLog: (id) => follower.onLog(id),
+      onLog: (id, step) => follower.onLog(id, step),
       onLink: (isUp) => this.linked(isUp),
       onRefusal: (message) => follower.onRefusal(message),
     }).start();

@@ -6,11 +6,13 @@ import type { Definition } from "./definition";
 import { LogReader, LogText, type Sink } from "./log";
 
 const EXPLAIN_MS = 2_000; // between two looks at why it waits
-const POLL_MS = 1_000; // between two looks at what the live line does not tell
+const POLL_MS = 1_000; // between two looks of a page without a live line
 
 export class Run {
   readonly job = signal<Job | undefined>(undefined);
   readonly why = signal<Explanation | null>(null);
+  /** Of the last line that came live: what is being done before the program runs. */
+  readonly step = signal("");
   readonly history = signal<Happened[]>([]);
   /** Counts changes of the logs. */
   readonly logged = signal(0);
@@ -37,15 +39,12 @@ export class Run {
     if (this.isStopped) return;
     const before = this.job.value;
     if (before && isOlder(job, before)) return; // an answer that was overtaken on its way
+    // A view that was made just before its program began must not take that back.
+    if (before?.startedTime && before.attempt === job.attempt && !job.startedTime) job = { ...job, startedTime: before.startedTime };
     if (before?.finished && job.state === "Finished" && !job.finished) job = { ...job, finished: before.finished };
     this.job.value = job;
     if (job.state !== before?.state || job.attempt !== before?.attempt) this.turned(job);
     this.pokeLogs();
-    if (this.isLive && job.state === "Running" && !job.startedTime) {
-      // That its program has begun is told to who asks; the live line does not say it.
-      clearTimeout(this.timer);
-      this.timer = setTimeout(() => void this.refresh(), POLL_MS);
-    }
   }
 
   /** It ended without an answer (cancelled, replaced, deleted). */

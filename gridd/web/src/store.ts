@@ -105,7 +105,11 @@ function openQueue(): (() => void) | undefined {
       // What we deleted to run it again is not over.
       if (run.value?.id === id && run.value.job.value) run.value.ended(reason);
     }),
-    onLog: (id) => untracked(() => run.value?.id === id && run.value.job.value && run.value.pokeLogs()),
+    onLog: (id, step) => untracked(() => {
+      if (run.value?.id !== id || !run.value.job.value) return;
+      run.value.step.value = step;
+      run.value.pokeLogs();
+    }),
     onUp: () => untracked(() => {
       problem.value = "";
       if (run.value?.job.value) void run.value.refresh();

@@ -376,3 +376,15 @@ def test_an_alarm_that_is_not_due_does_nothing() -> None:
     d.submit("j")
     assert d.step(ev.AlarmRang()) == []
     assert d.engine.next_alarm() == d.now + LEASE
+
+
+def test_that_its_program_began_is_told_once() -> None:
+    """Clients' clocks count from it; a worker says it again after each break of its line."""
+    d = Driver()
+    d.hello("w", credit=1)
+    d.submit("j")
+    d.said("w", m.Started("j", 1, 5))
+    told = [e for e in d.effects if type(e) is fx.JobChanged]
+    assert [(e.cause, e.view.state, e.view.started_time) for e in told] == [("start", "Running", 5)]
+    d.said("w", m.Started("j", 1, 5))
+    assert not [e for e in d.effects if type(e) is fx.JobChanged]
