@@ -14,6 +14,7 @@ from aiohttp.typedefs import Handler, Middleware
 from gridd.blobs.base import Blobs
 from gridd.edge.access import Access, EdgeConfig
 from gridd.edge.connections import Connections
+from gridd.edge.embed import SCRIPTS, Embed
 from gridd.edge.events import EventRoutes, Pace
 from gridd.edge.openapi import show_description
 from gridd.edge.page import Page
@@ -82,6 +83,7 @@ def build_app(
     app.add_routes(_job_routes(documents, JobFileRoutes(grid, blobs, config.public_url)))
     tools = McpRoutes(grid, blobs, config)
     app.add_routes(tools.routes())
+    app.add_routes(_embed_routes(Embed(config)))
     app.add_routes(_status_routes(StatusRoutes(grid), MetricsRoutes(grid, config)))
     app.add_routes(_socket_routes(bounded(sockets.client), bounded(sockets.worker)))
 
@@ -107,6 +109,11 @@ def _page_routes(page: Page) -> list[web.AbstractRouteDef]:
         web.get(f"/j/{_JOB}/metaframe.json", page.show_metaframe),
     ]
     return [*routes, web.static("/assets", page.assets)] if page.assets else routes
+
+
+def _embed_routes(embed: Embed) -> list[web.AbstractRouteDef]:
+    scripts = [web.get(f"/embed/{name}", embed.script) for name in SCRIPTS]
+    return [web.get("/embed", embed.to_page), web.get("/embed/", embed.show), *scripts]
 
 
 def _file_routes(files: FileRoutes) -> list[web.AbstractRouteDef]:

@@ -87,6 +87,16 @@ def _metaframes() -> list[Operation]:
     ]
 
 
+def _embedding() -> list[Operation]:
+    script = {"text/javascript": shapes.TEXT}
+    return [
+        Operation("get", "/embed", "The way to /embed/", {301: {}}),
+        _get("/embed/", "How to put a job into one's own page, for people", _PAGE),
+        _get("/embed/gridd.js", "The element <gridd-job>, for any page", script, (404,)),
+        _get("/embed/page.js", "What /embed/ itself runs", script, (404,)),
+    ]
+
+
 def _plain() -> list[Operation]:
     health = "Whether the server can write its journal"
     return [
@@ -96,6 +106,7 @@ def _plain() -> list[Operation]:
         *_guide(),
         _get("/openapi.json", "All addresses, for machines", _json({"type": "object"})),
         *_metaframes(),
+        *_embedding(),
         _get("/healthz", health, _WORDS, more={503: _WORDS}),
         _get(
             "/metrics",

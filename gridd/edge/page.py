@@ -63,7 +63,7 @@ class Page:
         text = self._html
         if not self.is_built:
             text = self._with_origin(text, request)
-        return _html_response(text, self._policy)
+        return html_response(text, self._policy)
 
     async def show_metaframe(self, request: web.Request) -> web.Response:
         """``…/metaframe.json``, below every path of the page: hosts ask for it before they open
@@ -76,7 +76,7 @@ class Page:
 
     async def show_docs(self, request: web.Request) -> web.Response:
         """``/docs/``: how to use this grid, and where the rest is written."""
-        return _html_response(self._with_origin(self._docs, request), _plain_policy(self._docs))
+        return html_response(self._with_origin(self._docs, request), _plain_policy(self._docs))
 
     async def to_docs(self, request: web.Request) -> web.Response:
         """``/docs``, as upstream does (WIRE 1.13)."""
@@ -86,7 +86,7 @@ class Page:
         return text.replace("{{origin}}", html.escape(origin(request, self._public_url)))
 
 
-def _html_response(text: str, policy: str) -> web.Response:
+def html_response(text: str, policy: str) -> web.Response:
     headers = {
         "Content-Type": "text/html; charset=UTF-8",
         "Content-Security-Policy": policy,
@@ -109,9 +109,14 @@ def _frame_policy(config: EdgeConfig) -> str:
     return "; frame-ancestors " + " ".join(("'self'", *own, *config.allow_origin))
 
 
-def _plain_policy(page: str) -> str:
-    """Nothing but the page's own style, named by its hash."""
+def style_source(page: str) -> str:
+    """What a policy calls the style that stands in ``page``: its hash."""
     style = _STYLE.search(page)
     digest = hashlib.sha256(style[1].encode() if style else b"").digest()
-    allowed = base64.b64encode(digest).decode()
-    return f"default-src 'none'; style-src 'sha256-{allowed}'; base-uri 'none'; form-action 'none'"
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+def _plain_policy(page: str) -> str:
+    """Nothing but the page's own style."""
+    allowed = style_source(page)
+    return f"default-src 'none'; style-src {allowed}; base-uri 'none'; form-action 'none'"

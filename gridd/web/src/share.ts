@@ -63,7 +63,15 @@ export function python(definition: Definition, queueUrl: string): string {
   ].join("\n");
 }
 
+function attribute(text: string): string {
+  return text.replaceAll("&", "&amp;").replaceAll('"', "&quot;");
+}
+
+/** `grid` is where the script lies, without a slash at its end. */
+export function scriptTag(grid: string, url: string): string {
+  return `<script src="${attribute(grid)}/embed/gridd.js"></script>\n<gridd-job src="${attribute(url)}" height="400"></gridd-job>`;
+}
+
 export function frameSnippet(url: string): string {
-  const escaped = url.replaceAll("&", "&amp;").replaceAll('"', "&quot;");
-  return `<iframe src="${escaped}" width="100%" height="400" allow="clipboard-write; fullscreen"></iframe>`;
+  return `<iframe src="${attribute(url)}" width="100%" height="400" allow="clipboard-write; fullscreen"></iframe>`;
 }

@@ -240,7 +240,7 @@ async def start(
     """Starts servers; ``settings`` and ``pace`` as the test wants them. Their page is the plain
     one, whether another is built here or not."""
     plain = tmp_path_factory.mktemp("web")
-    for name in ("placeholder.html", "docs.html"):
+    for name in ("placeholder.html", "docs.html", "embed.html"):
         shutil.copy(page.WEB_FOLDER / name, plain)
     monkeypatch.setattr(page, "WEB_FOLDER", plain)
     runners: list[web.AppRunner] = []

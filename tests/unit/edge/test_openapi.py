@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 
 from gridd.blobs.base import Blob
+from gridd.edge import page
 from gridd.edge.openapi import Operation, description, operations
 from gridd.errors import BlobError
 from gridd.grid import Grid
@@ -122,6 +123,10 @@ class Case:
     async def prepare(self, status: int) -> None:
         await self.server.blobs.put(KEY, one_chunk(), len(BYTES))
         await self.server.grid.changes.put(None)  # an event stream ends
+        if self.operation.path.endswith(".js") and status == 200:
+            file = page.WEB_FOLDER / "dist" / self.operation.path.lstrip("/")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("1")
         ready = getattr(self, f"_for_{status}", None)
         if ready is not None:
             ready()

@@ -4,7 +4,7 @@ import { hash, place, queue } from "../address";
 import { formatHash } from "../hash";
 import { api, definition, prepared, run } from "../store";
 import { encodeJson } from "../hash";
-import { commandLine, frameSnippet, python } from "../share";
+import { commandLine, frameSnippet, python, scriptTag } from "../share";
 import { CopyButton, Menu } from "./parts";
 
 /** Holds the whole job, so that it opens on a grid that has never seen it. */
@@ -26,6 +26,7 @@ export function Share() {
   const rows: [string, string, () => string][] = [
     ["Link", "the whole job; works before it ever ran", fullLink],
     ["Frame", "to put this into a page of yours", () => frameSnippet(fullLink())],
+    ["Script tag", "the same, with inputs and outputs for your scripts", () => scriptTag(location.origin, fullLink())],
   ];
   if (isKnown) {
     rows.splice(1, 0, ["Short link", "this job and its result, with the queue", () => shortLink(id)]);
@@ -42,6 +43,7 @@ export function Share() {
           <li key={name}><span><b>{name}</b><small>{about}</small></span><CopyButton text={text} /></li>
         ))}
       </ul>
+      <p class="quiet">More on putting it into a page: <a href="/embed/" target="_blank">/embed/</a>.</p>
       {queue.value && <p class="quiet">Links with the queue let others submit to it: its name is its only key.</p>}
     </Menu>
   );
