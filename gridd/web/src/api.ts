@@ -14,6 +14,7 @@ export interface Job {
   finishedReason?: string;
   attempt?: number;
   startedTime?: number;
+  requirements?: { cpus?: number; gpus?: number; memory?: string };
   finished?: { reason: string; time: number; worker?: string; message?: string; result?: Result };
 }
 

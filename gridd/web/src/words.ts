@@ -53,6 +53,12 @@ export function short(id: string): string {
   return id.slice(0, 8);
 }
 
+/** Its own name, if somebody gave it one; of an id that was drawn, enough to tell it from others. */
+export function workerName(id: string): string {
+  if (/^[0-9a-f]{8}-[0-9a-f-]{27}$/i.test(id) || /^[0-9a-f]{32,}$/i.test(id)) return id.slice(0, 8);
+  return id.length > 28 ? `${id.slice(0, 27)}…` : id;
+}
+
 export const OWN_MACHINE = "the worker's own machine";
 
 /** What a definition does, in a few words: where it runs, and what. */
@@ -66,7 +72,16 @@ export function sentence(definition: Definition | undefined): { where: string; w
   return { where: definition.image || OWN_MACHINE, what };
 }
 
-export function statusOf(job: Job | undefined, why: Explanation | null, now: number): Status {
+/** What comes before the program runs, by the step that its log tells. */
+const PHASES: Record<string, string> = {
+  "docker image pull": "pulling the image · ",
+  "cloning repo": "fetching the repository · ",
+  "docker build": "building the image · ",
+  "docker image push": "storing the image · ",
+};
+
+/** `step`: of the last line that was logged, if any was. */
+export function statusOf(job: Job | undefined, why: Explanation | null, now: number, step = ""): Status {
   if (!job) return { word: "Sending", tone: "wait", detail: "" };
   if (job.state === "Queued") {
     const waited = clock(now - job.queuedTime);
@@ -83,7 +98,7 @@ export function statusOf(job: Job | undefined, why: Explanation | null, now: num
     return {
       word: prepares ? "Preparing" : "Running",
       tone: "busy",
-      detail: `${clock(now - (job.startedTime || job.time))} · on ${job.worker}`,
+      detail: `${clock(now - (job.startedTime || job.time))} · ${prepares ? (PHASES[step] ?? "") : ""}on ${workerName(job.worker)}`,
     };
   }
   return ended(job);

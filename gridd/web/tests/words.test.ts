@@ -28,6 +28,9 @@ test("each state has a word", () => {
   assert.equal(said(job({}), why({ workers: [{ worker: "w", could: false }] })), "Waiting/bad/no worker here can run it");
   assert.equal(said(job({ state: "Running", worker: "w" })), "Preparing/busy/1:05 · on w");
   assert.equal(said(job({ state: "Running", worker: "w", startedTime: 60_000 })), "Running/busy/0:05 · on w");
+  const running = job({ state: "Running", worker: "0a1b2c3d-0000-4000-8000-000000000000" });
+  assert.equal(statusOf(running, null, 65_000, "docker image pull").detail, "1:05 · pulling the image · on 0a1b2c3d");
+  assert.equal(statusOf({ ...running, startedTime: 1 }, null, 65_000, "docker build").detail, "1:04 · on 0a1b2c3d");
   const ended = (reason: string, result = {}) =>
     said(job({ state: "Finished", finishedReason: reason, finished: { reason, time: 0, result } }));
   assert.equal(ended("Success", { StatusCode: 0, duration: 1_200 }), "Done/good/in 1.2 s");

@@ -54,8 +54,11 @@ export function App() {
   );
 }
 
+/** Whoever began with nothing is led on until something has run. */
+const beganEmpty = !location.hash.includes("job=");
+
 function isEmpty(): boolean {
-  return place.value.kind === "home" && !run.value && !definition.value;
+  return place.value.kind === "home" && !run.value && (beganEmpty || !definition.value || !queue.value);
 }
 
 function titleOf(): string {

@@ -40,10 +40,10 @@ export function Command({ text }: { text: string }) {
   );
 }
 
-export function Field({ label, children, hint }: { label: string; children: ComponentChildren; hint?: string }) {
+export function Field({ label, children, hint, mark }: { label: string; children: ComponentChildren; hint?: string; mark?: ComponentChildren }) {
   return (
     <label class="field">
-      <span>{label}</span>
+      <span>{label}{mark}</span>
       {children}
       {hint && <small>{hint}</small>}
     </label>
@@ -69,15 +69,26 @@ export function Text({ value, onText, placeholder, label, mode }: TextProps) {
 }
 
 /** A button that opens a panel below it; Escape and a click elsewhere close it. */
-export function Menu({ label, children, wide }: { label: string; children: ComponentChildren; wide?: boolean }) {
+interface MenuProps {
+  label: string;
+  /** Or what makes them, given what closes the panel. */
+  children: ComponentChildren | ((close: () => void) => ComponentChildren);
+  wide?: boolean;
+}
+
+export function Menu({ label, children, wide }: MenuProps) {
   const isOpen = useSignal(false);
   const root = useRef<HTMLDivElement>(null);
+  const close = () => {
+    isOpen.value = false;
+    root.current?.querySelector("button")?.focus();
+  };
   useLayoutEffect(() => {
     if (!isOpen.value) return undefined;
     const away = (event: Event) => {
       if (event instanceof KeyboardEvent ? event.key === "Escape" : !root.current?.contains(event.target as Node)) {
-        isOpen.value = false;
-        if (event instanceof KeyboardEvent) root.current?.querySelector("button")?.focus();
+        if (event instanceof KeyboardEvent) close();
+        else isOpen.value = false;
       }
     };
     addEventListener("pointerdown", away);
@@ -90,13 +101,14 @@ export function Menu({ label, children, wide }: { label: string; children: Compo
   return (
     <div class="menu" ref={root}>
       <button type="button" aria-expanded={isOpen.value} onClick={() => void (isOpen.value = !isOpen.value)}>{label}</button>
-      {isOpen.value && <div class={wide ? "panel wide" : "panel"}>{children}</div>}
+      {isOpen.value && <div class={wide ? "panel wide" : "panel"}>{typeof children === "function" ? children(close) : children}</div>}
     </div>
   );
 }
 
-export function Ago({ time }: { time: number }) {
+/** `plain`: how long, without saying that it is past. */
+export function Ago({ time, plain }: { time: number; plain?: boolean }) {
   const seconds = Math.max(0, (Date.now() - time) / 1000);
   const [n, unit] = seconds < 90 ? [seconds, "s"] : seconds < 5400 ? [seconds / 60, "min"] : seconds < 129_600 ? [seconds / 3600, "h"] : [seconds / 86_400, "days"];
-  return <time dateTime={new Date(time).toISOString()} title={new Date(time).toLocaleString()}>{Math.round(n as number)} {unit} ago</time>;
+  return <time dateTime={new Date(time).toISOString()} title={new Date(time).toLocaleString()}>{Math.round(n as number)} {unit}{plain ? "" : " ago"}</time>;
 }

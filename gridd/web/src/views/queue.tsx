@@ -1,17 +1,32 @@
-/** A queue, live: who works on it, what waits and runs. */
+/** A queue, live: what waits, runs and ended, and who works on it. */
 
-import { useSignal } from "@preact/signals";
-import type { Job, Worker } from "../api";
+import { computed, useSignal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
 import { queue } from "../address";
+import { Details } from "../rowdetails";
+import { ownersOf, rowsOf, stateOf, timeOf, type Row, type Show } from "../queuerows";
+import { quoted } from "../share";
 import { api, now, run, stop, view } from "../store";
-import { clock, counted, short, size } from "../words";
+import { counted, OWN_MACHINE, short, workerName } from "../words";
 import { Ago, Command } from "./parts";
+import { Workers } from "./workers";
 
-const ROWS_MAX = 100; // of a long queue, the first ones
+const ROWS_STEP = 100; // of a long queue, the first ones
+const ROWS_MAX = 1_000;
+const SHOWS: [Show, string][] = [["all", "All"], ["running", "Running"], ["waiting", "Waiting"], ["ended", "Ended"]];
+
+/** Of the queue that is shown: another one has other jobs, or the same with other ends. */
+const details = computed(() => {
+  const from = api.value;
+  return new Details({
+    definition: (id) => from.definition(id),
+    exitCode: async (id) => (await from.history(id)).findLast((it) => it.event === "finished")?.exitCode,
+  });
+});
 
 export function workerCommand(): string {
   const { base, queue: key } = api.value;
-  return `gridd-worker run --api-address ${base} ${key ?? "QUEUE"}`;
+  return `gridd-worker run --api-address ${quoted(base)} ${quoted(key ?? "QUEUE")}`;
 }
 
 export function NoWorker() {
@@ -26,82 +41,109 @@ export function NoWorker() {
 }
 
 export function Queue() {
-  const all = useSignal(false);
+  const show = useSignal<Show>("all");
+  const most = useSignal(ROWS_STEP);
   const shown = view.value;
+  useEffect(() => {
+    const timer = setInterval(() => void (now.value = Date.now()), 1_000);
+    return () => clearInterval(timer);
+  }, []);
   if (!shown) return <p class="quiet pad">No queue is chosen.</p>;
   void shown.changes.value;
-  const jobs = [...shown.jobs].sort(order);
-  const count = (state: string) => jobs.filter(([, job]) => job.state === state).length;
+  const { rows, counts } = rowsOf(shown.jobs, show.value);
   const workers = shown.workers.value;
-  const visible = all.value ? jobs.slice(0, 1000) : jobs.slice(0, ROWS_MAX);
+  const visible = rows.slice(0, most.value);
+  const choose = (next: Show) => {
+    show.value = next;
+    most.value = ROWS_STEP;
+  };
   return (
     <div class="queue">
-      <p class="sum">{counted(count("Running"), "job")} running · {count("Queued").toLocaleString("en")} waiting · {counted(workers?.length ?? 0, "worker")}</p>
-      {workers && workers.length === 0 && <NoWorker />}
-      {workers && workers.length > 0 && <Workers workers={workers} />}
-      {jobs.length > 0 && (
-        <div class="scroll">
-          <table>
-            <thead><tr><th scope="col">Job</th><th scope="col">State</th><th scope="col">Since</th><th scope="col">Worker</th><th scope="col"><span class="offscreen">Actions</span></th></tr></thead>
-            <tbody>{visible.map(([id, job]) => <JobRow key={id} id={id} job={job} />)}</tbody>
-          </table>
-          {jobs.length > visible.length && <p><button type="button" class="small" onClick={() => void (all.value = true)} disabled={all.value}>{jobs.length - visible.length} more</button></p>}
+      <p class="sum">{counted(counts.running, "job")} running · {counts.waiting.toLocaleString("en")} waiting · {counted(workers?.length ?? 0, "worker")}</p>
+      {workers?.length === 0 && <NoWorker />}
+      {counts.all > 0 && (
+        <div class="shows" role="group" aria-label="Which jobs">
+          {SHOWS.map(([name, label]) => (
+            <button key={name} type="button" class="small" aria-pressed={show.value === name} onClick={() => choose(name)}>
+              {label}<span class="count">{counts[name] ? counts[name].toLocaleString("en") : ""}</span>
+            </button>
+          ))}
         </div>
       )}
-      {jobs.length === 0 && <p class="quiet">No jobs now. Ended jobs stay in this list for a minute.</p>}
+      {visible.length > 0 && <Jobs rows={visible} waiting={counts.waiting} />}
+      {rows.length > visible.length && <More left={rows.length - visible.length} most={most} />}
+      {counts.all > 0 && rows.length === 0 && <p class="quiet">None now.</p>}
+      {counts.all === 0 && <NoJobs />}
+      {workers && workers.length > 0 && <Workers workers={workers} jobs={shown.jobs} />}
     </div>
   );
 }
 
-/** What runs, then what waits in its order, then what ended, newest first. */
-function order([, a]: [string, Job], [, b]: [string, Job]): number {
-  const rank = { Running: 0, Queued: 1, Finished: 2, Removed: 3 };
-  return rank[a.state] - rank[b.state] || (a.state === "Finished" ? b.time - a.time : a.queuedTime - b.queuedTime);
+function More({ left, most }: { left: number; most: { value: number } }) {
+  if (most.value >= ROWS_MAX) return <p class="quiet">{left.toLocaleString("en")} more are not shown.</p>;
+  return <p><button type="button" class="small" onClick={() => void (most.value += ROWS_STEP)}>Show more of {left.toLocaleString("en")}</button></p>;
 }
 
-function JobRow({ id, job }: { id: string; job: Job }) {
-  const isLive = job.state === "Queued" || job.state === "Running";
+function NoJobs() {
+  const { base, queue: key = "QUEUE" } = api.value;
   return (
-    <tr class={run.value?.id === id ? "chosen" : ""}>
-      <td><a class="id" href={`/j/${id}#?queue=${queue.value?.name ?? ""}`}>{short(id)}</a></td>
-      <td><span class={`dot ${tone(job)}`} aria-hidden="true" />{stateOf(job)}</td>
-      <td>{isLive ? clock(now.value - (job.state === "Running" ? job.startedTime || job.time : job.queuedTime)) : <Ago time={job.time} />}</td>
-      <td>{job.worker}</td>
-      <td>{isLive && <button type="button" class="small" aria-label={`Stop ${short(id)}`} onClick={() => void stop(id, "*")}>Stop</button>}</td>
+    <div class="card">
+      <p>No job waits or runs here. Ended ones stay in this list for a minute. Send one from this page, or from a terminal:</p>
+      <Command text={`gridd run --api ${quoted(base)} --queue ${quoted(key)} --image alpine:3.20 -- echo hello`} />
+    </div>
+  );
+}
+
+function Jobs({ rows, waiting }: { rows: Row[]; waiting: number }) {
+  const hasOwners = rows.some(({ job }) => ownersOf(job));
+  const heads = ["Job", "State", "Time", ...(hasOwners ? ["Owner"] : []), "Worker"];
+  return (
+    <div class="scroll" tabIndex={0} role="region" aria-label="Jobs">
+      <table class="jobs">
+        <thead><tr>{heads.map((it) => <th scope="col" key={it}>{it}</th>)}<th scope="col"><span class="offscreen">Actions</span></th></tr></thead>
+        <tbody>{rows.map((row) => <JobRow key={row.id} row={row} waiting={waiting} hasOwners={hasOwners} />)}</tbody>
+      </table>
+    </div>
+  );
+}
+
+function JobRow({ row, waiting, hasOwners }: { row: Row; waiting: number; hasOwners: boolean }) {
+  const { id, job } = row;
+  const element = useRef<HTMLTableRowElement>(null);
+  const known = details.value;
+  const hasEnded = job.state === "Finished";
+  useEffect(() => {
+    if (!hasEnded) known.forget(id);
+    return whileSeen(element.current!, () => known.want(id, hasEnded), () => known.unwant(id));
+  }, [known, id, hasEnded]);
+  const what = known.what(id).value;
+  const { word, tone } = stateOf(row, waiting, known.exitCode(id).value);
+  return (
+    <tr ref={element} class={run.value?.id === id ? "chosen" : ""}>
+      <td class="about">
+        <a class="id" href={`/j/${id}#?queue=${queue.value?.name ?? ""}`}>{short(id)}</a>
+        {what && <span class="what" title={`${what.what}\n${what.where}`}>{what.what || "its own command"}{what.where && <small> {what.where === OWN_MACHINE ? "on" : "in"} {what.where}</small>}</span>}
+      </td>
+      <td><span class={`dot ${tone}`} aria-hidden="true" />{word}</td>
+      <td class="time">{timeOf(row, now.value)}{hasEnded && <small> <Ago time={job.time} /></small>}</td>
+      {hasOwners && <td>{ownersOf(job)}</td>}
+      <td><span title={job.worker}>{workerName(job.worker)}</span></td>
+      <td>{!hasEnded && <button type="button" class="small" aria-label={`Stop ${short(id)}`} onClick={() => void stop(id, "*")}>Stop</button>}</td>
     </tr>
   );
 }
 
-function stateOf(job: Job): string {
-  if (job.state === "Queued") return "waiting";
-  if (job.state === "Running") return "running";
-  const words: Record<string, string> = { Success: "ended", Error: "failed", TimedOut: "timed out" };
-  return words[job.finishedReason ?? ""] ?? "ended";
-}
+const seen = new Map<Element, [() => void, () => void]>();
+const observer = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) seen.get(target)?.[isIntersecting ? 0 : 1]();
+}, { rootMargin: "100px" });
 
-function tone(job: Job): string {
-  if (job.state === "Queued") return "wait";
-  if (job.state === "Running") return "busy";
-  return job.finishedReason === "Success" ? "idle" : "bad"; // a list does not tell the exit code
-}
-
-function Workers({ workers }: { workers: Worker[] }) {
-  return (
-    <div class="scroll">
-      <table>
-        <thead><tr><th scope="col">Worker</th><th scope="col">Has</th><th scope="col">Jobs</th><th scope="col">Longest job</th><th scope="col">Version</th></tr></thead>
-        <tbody>
-          {workers.map((it) => (
-            <tr key={it.id}>
-              <td>{it.id.length > 24 ? `${it.id.slice(0, 24)}…` : it.id}{it.draining ? " (leaving)" : ""}</td>
-              <td>{[counted(it.cpus, "cpu"), it.gpus ? counted(it.gpus, "gpu") : "", it.memory ? size(it.memory) : "", ...(it.tags ?? [])].filter(Boolean).join(" · ")}</td>
-              <td>{it.running ?? 0}</td>
-              <td>{it.maxJobDuration}</td>
-              <td>{it.version}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
-  );
+function whileSeen(element: Element, comes: () => void, goes: () => void): () => void {
+  seen.set(element, [comes, goes]);
+  observer.observe(element);
+  return () => {
+    goes();
+    observer.unobserve(element);
+    seen.delete(element);
+  };
 }

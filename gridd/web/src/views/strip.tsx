@@ -8,12 +8,13 @@ import {
 } from "../store";
 import { Menu } from "./parts";
 import { Share } from "./share";
+import { NewQueue } from "./welcome";
 import { useSignal } from "@preact/signals";
 
 const SHAPES = { idle: "○", wait: "◔", busy: "▶", good: "✓", bad: "!" };
 
 export function currentStatus(): Status {
-  if (run.value) return statusOf(run.value.job.value, run.value.why.value, now.value);
+  if (run.value) return statusOf(run.value.job.value, run.value.why.value, now.value, run.value.step.value);
   const at = place.value;
   if (at.kind === "job" && named.value === null) return { word: "Unknown job", tone: "bad", detail: "nobody here knows it, or its time is over" };
   if (!definition.value) return { word: "New job", tone: "idle", detail: "say what to run" };
@@ -31,7 +32,7 @@ export function Strip() {
         <span class="mark" aria-hidden="true">{SHAPES[status.tone]}</span>
         <strong>{status.word}</strong>
         <span class="detail">{status.detail}</span>
-        {isStale.value && <span class="stale">of the last run; the job has been changed since</span>}
+        {isStale.value && <span class="stale">last run; changed since</span>}
       </div>
       <p class="what" title={title()}>{title()}</p>
       <div class="actions">
@@ -49,17 +50,33 @@ function title(): string {
   return [what, where && `in ${where}`].filter(Boolean).join(" · ");
 }
 
+const WILL: Record<string, string> = {
+  "Run": "Submit this job to the queue; if it ran before, its result is shown",
+  "Run changes": "Submit the job as it stands now",
+  "Run again": "Forget the result, and run the same once more",
+  "Stop": "End the job",
+};
+
+/** One and the same button whatever it says: it keeps the focus of who works with the keyboard. */
 function MainButton() {
-  const known = run.value && !isStale.value;
   if (isReadOnly.value || !queue.value) return null;
-  if (busy.value) return <button type="button" class="main" disabled>{busy.value}…</button>;
-  if (isActive.value && known) return <button type="button" class="main stop" onClick={() => void stop()}>Stop</button>;
-  const label = known && run.value!.isOver ? "Run again" : isStale.value ? "Run changes" : "Run";
+  const known = run.value && !isStale.value;
+  const isStop = Boolean(isActive.value && known);
+  const label = isStop ? "Stop" : known && run.value!.isOver ? "Run again" : isStale.value ? "Run changes" : "Run";
   const asked = flag("autostart") && isGuarded && !isFramed && !run.value;
+  const press = (event: MouseEvent) => {
+    if (busy.value || event.detail > 1) return; // the second half of a double click is not meant for Stop
+    void (isStop ? stop() : submit(label === "Run again"));
+  };
   return (
     <>
       {asked && <small class="asked">This link would start by itself. On your own machine, you start it.</small>}
-      <button type="button" class="main" disabled={!prepared.value} onClick={() => void submit(label === "Run again")}>{label}</button>
+      <button
+        type="button" class={isStop ? "main stop" : "main"} disabled={!isStop && !prepared.value} aria-disabled={Boolean(busy.value)}
+        title={isStop || prepared.value ? WILL[label] : "First say what is to run"} onClick={press}
+      >
+        {busy.value ? `${busy.value}…` : label}
+      </button>
     </>
   );
 }
@@ -73,17 +90,18 @@ function QueueChip() {
   if (place.value.kind === "queue" || (isReadOnly.value && run.value)) return null;
   return (
     <Menu label={chosen ? `${chosen.key}${count && ` · ${count}`}` : "Choose a queue"}>
-      <QueueForm />
+      {(close) => <QueueForm done={close} />}
     </Menu>
   );
 }
 
-function QueueForm() {
+function QueueForm({ done }: { done: () => void }) {
   const chosen = queue.value;
   const text = useSignal(chosen?.name ?? "");
   const use = (event: Event) => {
     event.preventDefault();
     setParameters({ queue: text.value.trim() || undefined });
+    done();
   };
   if (chosen?.overridden) return <p>The page around this one chose the queue <b>{chosen.key}</b>.</p>;
   return (
@@ -92,7 +110,7 @@ function QueueForm() {
         <span>Queue</span>
         <input value={text.value} onInput={(event) => void (text.value = event.currentTarget.value)} placeholder="a name, or https://grid/queue" spellcheck={false} autofocus />
       </label>
-      <button type="submit">Use it</button>
+      <button type="submit">Use it</button> {!chosen && <NewQueue />}
       <p class="quiet">A queue exists as soon as somebody uses its name. Who knows the name can use the queue.</p>
     </form>
   );

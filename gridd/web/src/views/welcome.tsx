@@ -2,7 +2,8 @@
 
 import { queue, setParameters } from "../address";
 import { encodeJson } from "../hash";
-import { isGuarded } from "../store";
+import { definition, isGuarded } from "../store";
+import { sentence } from "../words";
 
 const SCRIPT = `import os, pathlib
 out = pathlib.Path(os.environ["JOB_OUTPUTS"])
@@ -29,25 +30,31 @@ export function Welcome() {
     const job = isGuarded ? { command } : { image: "python:3.12-slim", command };
     setParameters({ job: encodeJson(job), inputs: encodeJson({ "pi.py": SCRIPT }) });
   };
-  const useQueue = () => setParameters({ queue: isGuarded ? "local" : newName() });
+  const what = sentence(definition.value).what;
   return (
     <div class="welcome">
       <h1>Run a program on the grid</h1>
       <ol>
         <li>
           <b>Say what runs</b>: a container image and a command, with files if it needs some.
+          {what ? <span> Here, <code>{what}</code>.</span> : null}
           <button type="button" class="small" onClick={example}>Fill in an example</button>
         </li>
         <li>
           <b>Choose a queue</b>: whoever knows its name can submit to it and work on it.
-          {queue.value ? <span> This page uses <code>{queue.value.key}</code>.</span>
-            : <button type="button" class="small" onClick={useQueue}>{isGuarded ? "Use the queue of this machine" : "Make a new one"}</button>}
+          {queue.value ? <span> This page uses <code>{queue.value.key}</code>.</span> : <NewQueue />}
         </li>
         <li><b>Run it.</b> Its log, its result and its files appear here, live. The address of this page is the job: keep it, or share it.</li>
       </ol>
-      <p class="quiet">The same works from a terminal and from programs: <a href="/docs/">how to use this grid</a>.</p>
+      <p class="quiet">The same works from a terminal and from programs: <a href="/docs/">how to use this grid</a>. In a page of your own: <a href="/embed/">how to embed a job</a>.</p>
     </div>
   );
+}
+
+/** For those who have none yet. */
+export function NewQueue() {
+  const use = () => setParameters({ queue: isGuarded ? "local" : newName() });
+  return <button type="button" class="small" onClick={use}>{isGuarded ? "Use the queue of this machine" : "Make a new one"}</button>;
 }
 
 /** 80 random bits: a name that nobody guesses. */
