@@ -82,6 +82,7 @@ def take(browser: Browser, url: str, folder: Path) -> None:
     show("failed", failing, lambda page: run(page, "Exit code 1"))
     show("terminal", link, lambda page: page.get_by_role("button", name="Terminal").click())
     waiting = f"{url}/#?job={encoded({'image': 'python:3.12-slim'})}&queue=nobody"
+    show("embed", f"{url}/embed/")
     show("no-worker", waiting, lambda page: run(page, "Waiting"))
 
 

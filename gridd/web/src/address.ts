@@ -68,6 +68,15 @@ export function setParameters(changes: Record<string, string | undefined>, base?
   told?.(text);
 }
 
+/** Back to (or forth to) where the page has been. */
+export function goTo(at: Place, to: Hash): void {
+  const text = formatHash(to);
+  place.value = at;
+  history.replaceState(null, "", (at.kind === "job" ? `/j/${at.id}` : at.kind === "home" ? "/" : location.pathname) + location.search + text);
+  hash.value = to;
+  told?.(text);
+}
+
 export function setFlag(name: string, isOn: boolean): void {
   setParameters({ [name]: isOn ? "true" : undefined });
 }

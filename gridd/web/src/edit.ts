@@ -35,6 +35,19 @@ export function changeNeeds(changes: NonNullable<Definition["requirements"]>): v
   change({ requirements: without({ ...draft.value.requirements, ...changes }) });
 }
 
+/** What is submitted beside the definition: it does not count for the job's id. */
+export function changeControl(changes: Record<string, unknown>): void {
+  const next = without({ ...decodeObject(hash.value.params.get("control")), ...changes });
+  setParameters({ control: Object.keys(next).length ? encodeJson(next) : undefined });
+}
+
+const SECRET = /pass(word|wd|phrase)|secret|token|api_?key|private_?key|access_?key|credential/i;
+
+/** By its name: values that are meant for nobody else. */
+export function looksSecret(name: string): boolean {
+  return SECRET.test(name);
+}
+
 function without<T extends object>(members: T): T {
   return Object.fromEntries(Object.entries(members).filter(([, value]) => !isEmpty(value))) as T;
 }
@@ -47,6 +60,14 @@ function isEmpty(value: unknown): boolean {
 export function changeFiles(next: Record<string, string>): void {
   const isNone = Object.keys(next).length === 0;
   setParameters({ inputs: isNone ? undefined : encodeJson(next) }, draft.value);
+}
+
+/** False: there is one of that name, and nothing was done. */
+export function renameInput(from: string, to: string): boolean {
+  const inputs = draft.value.inputs ?? {};
+  if (to in inputs || !(from in inputs)) return false;
+  change({ inputs: Object.fromEntries(Object.entries(inputs).map(([name, it]) => [name === from ? to : name, it])) });
+  return true;
 }
 
 export function setFile(name: string, text: string): void {

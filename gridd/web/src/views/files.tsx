@@ -7,6 +7,7 @@ import type { Reference } from "../dataref";
 import { changeFiles, files, inputsFolder, removeFile, renameFile, setFile } from "../edit";
 import { Code } from "./code";
 import { definition, isReadOnly } from "../store";
+import { Mark } from "./changes";
 
 export function Files() {
   const open = useSignal("");
@@ -29,7 +30,7 @@ export function Files() {
     <div class="files">
       <div class="filetabs" role="group" aria-label="Files">
         {shown.map((name) => (
-          <button key={name} type="button" class="file" aria-pressed={name === current} onClick={() => { open.value = name; isNaming.value = false; }}>{name}</button>
+          <button key={name} type="button" class="file" aria-pressed={name === current} onClick={() => { open.value = name; isNaming.value = false; }}>{name}<Mark of={["configFiles"]} name={name} /></button>
         ))}
         {!isReadOnly.value && <button type="button" class="small" onClick={add}>{shown.length ? "+ File" : "+ Add a file or script"}</button>}
       </div>
@@ -56,7 +57,10 @@ export function Files() {
 function Naming({ name, done }: { name: string; done: (name: string) => void }) {
   const text = useSignal(name);
   const input = useRef<HTMLInputElement>(null);
-  useEffect(() => input.current?.select(), []);
+  useEffect(() => {
+    input.current?.focus();
+    input.current?.select();
+  }, []);
   return (
     <form class="fileline" onSubmit={(event) => { event.preventDefault(); done(text.value.trim()); }}>
       <input aria-label="Name of the file" value={text.value} ref={input} onInput={(event) => void (text.value = event.currentTarget.value)} onBlur={() => done(text.value.trim())} spellcheck={false} />

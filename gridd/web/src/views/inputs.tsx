@@ -1,11 +1,15 @@
 /** Files that the job is given: from this page, from a link, from the page around this one. */
 
 import { signal, useSignal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
 import { heldBytes, type Reference } from "../dataref";
-import { change, draft, inputsFolder } from "../edit";
+import { change, draft, inputsFolder, renameInput } from "../edit";
+import { kindOf, sizes, sizeOf } from "../filesizes";
 import { api, given, isReadOnly, prepared } from "../store";
 import { hashOfFile, upload } from "../upload";
 import { size } from "../words";
+import { Mark } from "./changes";
+import { Renamed } from "./renamed";
 
 interface Going {
   name: string;
@@ -43,12 +47,7 @@ export async function addFiles(list: Iterable<File>): Promise<void> {
 
 export function Inputs() {
   const isOver = useSignal(false);
-  const own = draft.value.inputs ?? {};
-  const all = Object.entries(prepared.value?.definition.inputs ?? own);
-  const remove = (name: string) => {
-    const { [name]: _, ...rest } = own;
-    change({ inputs: rest });
-  };
+  const all = Object.entries(prepared.value?.definition.inputs ?? draft.value.inputs ?? {});
   const drop = (event: DragEvent) => {
     event.preventDefault();
     isOver.value = false;
@@ -59,18 +58,8 @@ export function Inputs() {
       class={isOver.value ? "inputs over" : "inputs"} onDrop={drop}
       onDragOver={(event) => { event.preventDefault(); isOver.value = !isReadOnly.value; }} onDragLeave={() => void (isOver.value = false)}
     >
-      <h2>Inputs <span class="count">{all.length || ""}</span></h2>
-      {all.length > 0 && (
-        <ul class="rows">
-          {all.map(([name, reference]) => (
-            <li key={name}>
-              <span class="name">{name}</span>
-              <small>{about(reference)}{name in own ? "" : name in given.value || `/${name}` in given.value ? " · from the page around" : ""}</small>
-              {name in own && !isReadOnly.value && <button type="button" class="small" aria-label={`Remove ${name}`} onClick={() => remove(name)}>×</button>}
-            </li>
-          ))}
-        </ul>
-      )}
+      <h2>Inputs <span class="count">{all.length || ""}</span><Mark of={["inputs"]} /></h2>
+      {all.length > 0 && <ul class="rows">{all.map(([name, reference]) => <Row key={name} name={name} reference={reference} />)}</ul>}
       {going.value.map((it) => (
         <div class="going" key={it.name}>
           <span class="name">{it.name}</span>
@@ -79,21 +68,77 @@ export function Inputs() {
         </div>
       ))}
       {!isReadOnly.value && (
-        <label class="drop">
-          <input type="file" multiple aria-label="Upload files as inputs" onChange={(event) => { void addFiles([...(event.currentTarget.files ?? [])]); event.currentTarget.value = ""; }} />
-          <span>Drop files here, or choose them. The job finds them in <code>{inputsFolder.value}</code>.</span>
-        </label>
+        <>
+          <label class="drop">
+            <input type="file" multiple aria-label="Upload files as inputs" onChange={(event) => { void addFiles([...(event.currentTarget.files ?? [])]); event.currentTarget.value = ""; }} />
+            <span>Drop files here, or choose them. The job finds them in <code>{inputsFolder.value}</code>.</span>
+          </label>
+          <FromAddress />
+        </>
       )}
     </div>
   );
 }
 
-function about(reference: Reference): string {
-  const bytes = heldBytes(reference);
-  if (bytes) return size(bytes.length);
-  if (reference.type === "url") {
-    const isOurs = String(reference.value).startsWith(`${api.value.base}/f/`);
-    return isOurs ? "uploaded" : `from ${String(reference.value)}`;
+function Row({ name, reference }: { name: string; reference: Reference }) {
+  const isNaming = useSignal(false);
+  const own = draft.value.inputs ?? {};
+  const isOwn = name in own && !isReadOnly.value;
+  const hash = ourHash(reference);
+  useEffect(() => void (hash && sizeOf(api.value.base, hash)), [hash]);
+  const bytes = hash ? sizes.value.get(hash) : heldBytes(reference)?.length;
+  const facts = [bytes === undefined ? "" : size(bytes), kindOf(name, reference.type), originOf(name, reference)];
+  const remove = () => {
+    const { [name]: _, ...rest } = own;
+    change({ inputs: rest });
+  };
+  if (isNaming.value) {
+    return (
+      <li key="naming" onFocusOut={() => void (isNaming.value = false)} onKeyDown={(event) => { if (event.key === "Enter" || event.key === "Escape") isNaming.value = false; }}>
+        <Renamed label={`New name of ${name}`} name={name} isTaken={(next) => next in own} onName={(next) => void renameInput(name, next)} hasFocus />
+      </li>
+    );
   }
-  return String(reference.type ?? "");
+  return (
+    <li key="row">
+      <span class="name" title={name}>{name}<Mark of={["inputs"]} name={name} /></span>
+      <small title={reference.type === "url" ? String(reference.value) : undefined}>{facts.filter(Boolean).join(" · ")}</small>
+      {isOwn && <button type="button" class="small" aria-label={`Rename ${name}`} onClick={() => void (isNaming.value = true)}>Rename</button>}
+      {isOwn && <button type="button" class="small" aria-label={`Remove ${name}`} onClick={remove}>×</button>}
+    </li>
+  );
+}
+
+/** A file that the worker fetches itself. */
+function FromAddress() {
+  const address = useSignal("");
+  const isAddress = /^https?:\/\/\S+$/.test(address.value.trim());
+  const take = (event: Event) => {
+    event.preventDefault();
+    if (!isAddress) return;
+    const url = address.value.trim();
+    const last = new URL(url).pathname.split("/").filter(Boolean).pop() ?? "file";
+    let name = decodeURIComponent(last.replace(/%(?![0-9a-f]{2})/gi, "%25"));
+    for (let n = 2; name in (draft.value.inputs ?? {}); n++) name = `${n}-${last}`;
+    change({ inputs: { ...draft.value.inputs, [name]: { type: "url", value: url } } });
+    address.value = "";
+  };
+  return (
+    <form class="fileline" onSubmit={take}>
+      <input value={address.value} onInput={(event) => void (address.value = event.currentTarget.value)} aria-label="Address of an input" placeholder="or https://… of a file that the worker fetches" spellcheck={false} autocomplete="off" />
+      <button type="submit" class="small" disabled={!isAddress}>Add</button>
+    </form>
+  );
+}
+
+function ourHash({ type, value }: Reference): string | undefined {
+  const start = `${api.value.base}/f/`;
+  return type === "url" && String(value).startsWith(start) ? String(value).slice(start.length) : undefined;
+}
+
+function originOf(name: string, reference: Reference): string {
+  if (name in given.value || `/${name}` in given.value) return "from the page around";
+  if (ourHash(reference)) return "uploaded";
+  if (reference.type === "url") return `from ${String(reference.value)}`;
+  return reference.type === "key" ? "lies on the grid" : "in the link";
 }
