@@ -15,7 +15,7 @@ fit is not claimed, and a result is sent until a state shows that it has arrived
 """
 
 import json
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +23,6 @@ from typing import Any
 import msgspec
 
 from gridd_protocol.codec import Decoded
-from gridd_protocol.definitions import Checked, checked
 from gridd_protocol.errors import ErrorCode, ProtocolError
 from gridd_protocol.limits import (
     HEARTBEAT_MS,
@@ -45,28 +44,22 @@ from gridd_protocol.messages import (
     LogLine,
     Push,
     Release,
-    Resources,
     ToWorker,
     Welcome,
 )
-from gridd_protocol.names import is_job_id
 from gridd_protocol.units import format_duration
 from gridd_worker.preference import preferred
+from gridd_worker.upstream_offers import Offers
 from gridd_worker.upstream_shapes import Definitions, OneJob, Seen, Workers, jobs_of, read_frame
 
 SETTLE_MS = 500  # for another's claim, made at the same time as ours, to reach the server
 GONE_GRACE_MS = 6_000  # a job that the server no longer wants is looked at again after so long
 CONFIRM_MS = 10_000  # a claim that no state has confirmed by then is given up
 RESEND_MS = 5_000  # a result, or a claim, that no state shows is sent again
-REQUEST_MS = 2_000  # a definition that did not come is asked for again
 REGISTER_MS = 10_000  # as often as upstream's worker registers
 PONG_MS = 10_000  # without one for so long, the connection is given up (WIRE 2.8)
 STATES_MS = 20_000  # likewise without a state: on some connections that server shows none (D18)
-DEFINITIONS_KEPT = 200
-UNFIT_KEPT = 10_000
-UNFIT_MS = 3_600_000  # what did not fit is looked at again after so long: it costs a request
 RELEASED_MS = 30_000  # what we gave back: another worker's turn first
-ASKED_AT_ONCE = 20
 
 
 @dataclass(slots=True)
@@ -92,16 +85,13 @@ class UpstreamDialect:
 
     def __init__(self) -> None:
         self._worker = ""
-        self._resources = Resources()
         self._registration: dict[str, Any] = {}
         self._credit = 0
         self._jobs: dict[str, _Job] = {}
         self._seen: dict[str, Seen] = {}
         self._rivals: set[str] = set()  # other workers of the queue
         self._complete = False  # a full state has come on this connection
-        self._definitions: OrderedDict[str, tuple[str, Checked]] = OrderedDict()
-        self._asked: dict[str, int] = {}  # job -> when its definition was asked for
-        self._unfit: OrderedDict[str, int] = OrderedDict()  # not for us until then, in ms
+        self._offers = Offers()
         self._attempts = 0
         self._registered_ms = 0
         self._pong_ms = self._states_ms = 0  # when the last one came
@@ -113,7 +103,7 @@ class UpstreamDialect:
         self._pong_ms = self._states_ms = now_ms
         self._seen.clear()
         self._rivals.clear()
-        self._asked.clear()
+        self._offers.ask_again()
         self._owed.clear()
         self._heard.clear()
         self._complete = False
@@ -154,7 +144,7 @@ class UpstreamDialect:
 
     def _on_hello(self, hello: Hello, now_ms: int, wall_ms: int) -> None:
         self._worker, self._credit = hello.worker, hello.credit
-        self._resources = hello.resources
+        self._offers.resources = hello.resources
         self._registration = {
             "time": wall_ms,
             "version": hello.version,
@@ -231,7 +221,7 @@ class UpstreamDialect:
         if known is not None and known.attempt == attempt:
             value = {"type": "Finished", "reason": "WorkerLost", "worker": self._worker}
             self._change(job, "Finished", {**value, "time": wall_ms})
-            self._leave_alone(job, now_ms + RELEASED_MS)
+            self._offers.leave_alone(job, now_ms + RELEASED_MS)
             del self._jobs[job]
         self._heard.append(Acknowledged(job, attempt))
 
@@ -312,50 +302,18 @@ class UpstreamDialect:
                 listed = msgspec.json.decode(frame.payload, type=Workers).workers
                 self._rivals = {worker.id for worker in listed} - {self._worker}
             case "BroadcastJobDefinitions":
-                self._on_definitions(frame.payload, now_ms)
+                texts = msgspec.json.decode(frame.payload, type=Definitions).definitions
+                self._offers.came(texts, now_ms)
             case "ClearJobCache":
                 job = msgspec.json.decode(frame.payload, type=OneJob).job
                 self._seen.pop(job, None)
-                self._definitions.pop(job, None)
+                self._offers.forget(job)
             case "StatusRequest":
                 queue = {
                     job: {"jobId": job, "definition": {}, "finished": known.pushed}
                     for job, known in self._jobs.items()
                 }
                 self._owe("WorkerStatusResponse", {**self._registration, "queue": queue})
-
-    def _on_definitions(self, payload: msgspec.Raw, now_ms: int) -> None:
-        texts = msgspec.json.decode(payload, type=Definitions).definitions
-        for job, raw in texts.items():
-            self._asked.pop(job, None)
-            try:
-                found = checked(bytes(raw))
-            except ProtocolError:
-                self._leave_alone(job, now_ms + UNFIT_MS)
-                continue
-            # Upstream believes the id that a client names; whoever names one twice gets no run.
-            if found.id != job or not self._fits(found):
-                self._leave_alone(job, now_ms + UNFIT_MS)
-                continue
-            self._definitions[job] = (bytes(raw).decode(), found)
-            while len(self._definitions) > DEFINITIONS_KEPT:
-                self._definitions.popitem(last=False)
-
-    def _fits(self, found: Checked) -> bool:
-        has = self._resources
-        return (
-            found.kind in has.runs
-            and found.cpus <= has.cpus
-            and found.gpus <= has.gpus
-            and (not has.memory or found.memory <= has.memory)
-            and found.required_duration <= has.max_duration
-            and set(found.tags) <= set(has.tags)
-        )
-
-    def _leave_alone(self, job: str, until_ms: int) -> None:
-        self._unfit[job] = until_ms
-        while len(self._unfit) > UNFIT_KEPT:
-            self._unfit.popitem(last=False)
 
     # --- what a state means for ours --------------------------------------------------------
 
@@ -381,13 +339,13 @@ class UpstreamDialect:
             overtakers = any(preferred(rival, self._worker) for rival in self._rivals)
             if overtakers and now_ms - known.named_ms < SETTLE_MS:
                 return
-            definition = self._definitions.get(job)
+            definition = self._offers.definition(job)
             if definition is None:
                 del self._jobs[job]
                 return
             known.pushed = True
             queued = int(self._seen[job].queued_time)
-            self._heard.append(Push(job, known.attempt, definition[0], queued))
+            self._heard.append(Push(job, known.attempt, definition, queued))
 
     def _on_unwanted(self, job: str, known: _Job, now_ms: int) -> None:
         """Gone from the server's view, ended there, or another's."""
@@ -416,37 +374,17 @@ class UpstreamDialect:
     # --- claiming ---------------------------------------------------------------------------
 
     def _claim_more(self, now_ms: int, wall_ms: int) -> None:
-        """Oldest first (upstream's worker takes the newest, D36)."""
         active = sum(1 for known in self._jobs.values() if known.ending is None)
         free = self._credit - active
         if free <= 0:
             return
-        waiting = sorted(
-            (job for job, seen in self._seen.items() if self._is_for_us(job, seen, now_ms)),
-            key=lambda job: self._seen[job].queued_time,
-        )
-        wanted: list[str] = []
-        for job in waiting:
-            if free <= 0 or len(wanted) >= ASKED_AT_ONCE:
-                break
-            if job in self._definitions:
-                self._attempts += 1
-                known = self._jobs[job] = _Job(self._attempts, now_ms, wall_ms)
-                self._claim(job, known, now_ms)
-                free -= 1
-            elif now_ms - self._asked.get(job, -REQUEST_MS) >= REQUEST_MS:
-                self._asked[job] = now_ms
-                wanted.append(job)
+        claimed, wanted = self._offers.next(self._seen, self._jobs, free, now_ms)
+        for job in claimed:
+            self._attempts += 1
+            known = self._jobs[job] = _Job(self._attempts, now_ms, wall_ms)
+            self._claim(job, known, now_ms)
         if wanted:
             self._owe("RequestJobDefinitions", {"jobIds": wanted})
-
-    def _is_for_us(self, job: str, seen: Seen, now_ms: int) -> bool:
-        return (
-            seen.state == "Queued"
-            and job not in self._jobs
-            and self._unfit.get(job, 0) <= now_ms
-            and is_job_id(job)
-        )
 
 
 def _wire(line: LogLine) -> list[str | int | bool]:
