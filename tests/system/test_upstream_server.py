@@ -1,168 +1,24 @@
-"""Our worker on a server that speaks upstream's protocol only: no option, no subprotocol.
-
-The stand-in is written from WIRE 2 and 3: it shows every worker the whole queue, takes claims from
-anyone, keeps the claimant that sorts first, and tells a cancellation by absence.
-"""
+"""Our worker on a server that speaks upstream's protocol only: no option, no subprotocol."""
 
 import asyncio
-import contextlib
-import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.asyncio.server import ServerConnection, serve
-from websockets.exceptions import ConnectionClosed
 
-from gridd_protocol import job_id
 from gridd_protocol.messages import Kind, LogLine
 from gridd_worker import upstream
 from gridd_worker.agent import Agent
 from gridd_worker.config import Config
-from gridd_worker.preference import preferred
 from gridd_worker.runtime import LogSink, Outcome, Runtime, Task
-
-
-class UpstreamServer:
-    """One queue."""
-
-    def __init__(self) -> None:
-        self.jobs: dict[str, dict[str, Any]] = {}
-        self.definitions: dict[str, Any] = {}
-        self.results: dict[str, list[dict[str, Any]]] = {}
-        self.logs: dict[str, list[Any]] = {}
-        self.claims: list[tuple[str, str]] = []
-        self.workers: dict[ServerConnection, str] = {}
-        self.sockets: set[ServerConnection] = set()
-        self.paths: list[str] = []
-        self.offered: list[str | None] = []  # the subprotocols that a worker would speak
-        self.asked: list[list[str]] = []  # for definitions
-        self.deaf_to_first = False  # the first registration on a socket is lost (FINDINGS 9)
-        self.silent_about_jobs = False  # on sockets of a queue object that was made twice (D18)
-        self.holds_back = False  # changes are not shown yet
-        self.port = 0
-        self.clock = 0
-
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        async with serve(self._on_socket, "127.0.0.1", self.port, max_size=64 << 20) as server:
-            self.port = server.sockets[0].getsockname()[1]
-            ticking = asyncio.create_task(self._tick())
-            yield
-            ticking.cancel()
-
-    def submit(self, command: str, **more: Any) -> str:
-        definition = {"image": "a", "command": command, **more}
-        job = job_id(definition)
-        self.clock += 1
-        self.definitions[job] = definition
-        self.jobs[job] = {"state": "Queued", "worker": "", "queuedTime": self.clock, "time": 0}
-        self._show()
-        return job
-
-    def cancel(self, job: str) -> None:
-        del self.jobs[job]
-        self._show()
-
-    async def _on_socket(self, socket: ServerConnection) -> None:
-        assert socket.request is not None
-        self.paths.append(socket.request.path)
-        self.offered.append(socket.request.headers.get("Sec-WebSocket-Protocol"))
-        deaf = self.deaf_to_first
-        self.sockets.add(socket)
-        with contextlib.suppress(ConnectionClosed):
-            if not self.silent_about_jobs:
-                await socket.send(self._states())
-            async for data in socket:
-                if deaf and "WorkerRegistration" in data:
-                    deaf = False
-                    continue
-                assert isinstance(data, str), "upstream ignores binary frames"
-                if data == "PING":
-                    await socket.send(f"PONG {self.workers.get(socket, 'unknown')}")
-                else:
-                    await self._on_message(socket, json.loads(data))
-        self.sockets.discard(socket)
-        lost = self.workers.pop(socket, None)
-        for job in self.jobs.values():
-            if job["state"] == "Running" and job["worker"] == lost:
-                job.update(state="Queued", worker="")
-        self._show()
-
-    async def _on_message(self, socket: ServerConnection, message: dict[str, Any]) -> None:
-        payload = message["payload"]
-        match message["type"]:
-            case "WorkerRegistration":
-                self.workers[socket] = payload["id"]
-                self._show_workers()
-                self._show()
-            case "RequestJobDefinitions":
-                self.asked.append(payload["jobIds"])
-                found = {job: self.definitions[job] for job in payload["jobIds"]}
-                text = {"type": "BroadcastJobDefinitions", "payload": {"definitions": found}}
-                for each in list(self.sockets):  # to all, as upstream does
-                    await each.send(json.dumps(text))
-            case "JobStatusLogs":
-                job = self.jobs.get(payload["jobId"])
-                if job and (job["state"], job["worker"]) == ("Running", self.workers[socket]):
-                    self.logs.setdefault(payload["jobId"], []).extend(payload["logs"])
-            case "StateChange":
-                self._on_change(payload)
-
-    def _on_change(self, change: dict[str, Any]) -> None:
-        job = self.jobs.get(change["job"])
-        value = change["value"]
-        if job is None:
-            return
-        if change["state"] == "Running":
-            self.claims.append((change["job"], value["worker"]))
-            if job["state"] == "Queued" or (
-                job["state"] == "Running" and preferred(value["worker"], job["worker"])
-            ):
-                job.update(state="Running", worker=value["worker"])
-                self._show(change["job"])
-        elif value["reason"] == "WorkerLost":
-            job.update(state="Queued", worker="")
-            self._show(change["job"])
-        else:
-            self.results.setdefault(change["job"], []).append(value)
-            job.update(state="Finished", finishedReason=value["reason"])
-            self._show(change["job"])
-
-    def _states(self, job: str | None = None) -> str:
-        jobs = self.jobs if job is None else {job: self.jobs[job]}
-        kind = "JobStates" if job is None else "JobStateUpdates"
-        payload = {"state": {"jobs": jobs}, "isSubset": job is not None}
-        return json.dumps({"type": kind, "payload": payload})
-
-    def _show_workers(self) -> None:
-        workers = [{"id": worker} for worker in self.workers.values()]
-        text = json.dumps({"type": "Workers", "payload": {"workers": workers}})
-        for socket in list(self.sockets):
-            asyncio.get_running_loop().create_task(_send(socket, text))
-
-    def _show(self, job: str | None = None) -> None:
-        if self.holds_back or self.silent_about_jobs:
-            return
-        text = self._states(job)
-        for socket in list(self.sockets):
-            asyncio.get_running_loop().create_task(_send(socket, text))
-
-    async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(0.2)  # 10 s in upstream
-            self._show()
-
-
-async def _send(socket: ServerConnection, text: str) -> None:
-    with contextlib.suppress(ConnectionClosed):
-        await socket.send(text)
+from tests.system.support.upstream_server import UpstreamServer
 
 
 class SlowRun:
-    def __init__(self, task: Task, log: LogSink, gate: asyncio.Event) -> None:
-        self._gate = gate
+    def __init__(self, task: Task, log: LogSink, runtime: "GatedRuntime") -> None:
+        self._gate = runtime.gate
+        self._may_stop = runtime.may_stop
         self.stopped = asyncio.Event()
         log("Running", [LogLine(f"{task.definition.command}\n", 5)])
 
@@ -177,6 +33,7 @@ class SlowRun:
 
     async def stop(self) -> None:
         self.stopped.set()
+        await self._may_stop.wait()
 
 
 class GatedRuntime(Runtime):
@@ -187,6 +44,8 @@ class GatedRuntime(Runtime):
     def __init__(self) -> None:
         self.gate = asyncio.Event()
         self.gate.set()
+        self.may_stop = asyncio.Event()
+        self.may_stop.set()
         self.runs: list[SlowRun] = []
         self.ran: list[str] = []
 
@@ -199,7 +58,7 @@ class GatedRuntime(Runtime):
     async def start(self, task: Task, log: LogSink, started: Callable[[], None]) -> SlowRun:
         self.ran.append(task.job)
         started()
-        self.runs.append(SlowRun(task, log, self.gate))
+        self.runs.append(SlowRun(task, log, self))
         return self.runs[-1]
 
     async def close(self) -> None:
@@ -261,7 +120,7 @@ async def test_a_job_runs_with_live_log_and_whole_result(
     workers.start("w1")
     await until(lambda: server.results, lambda: server.jobs)
     assert server.paths == ["/q/q1/worker"]
-    assert server.logs[job] == [["hello\n", 5]]
+    assert server.log(job) == [["hello\n", 5]]
     (value,) = server.results[job]
     assert (value["reason"], value["worker"]) == ("Success", "w1")
     assert value["result"]["StatusCode"] == 0
@@ -289,6 +148,28 @@ async def test_a_cancelled_job_is_stopped(server: UpstreamServer, workers: Worke
     server.cancel(job)
     await until(runtime.runs[0].stopped.is_set, lambda: server.jobs)
     assert server.results == {}
+
+
+async def test_a_job_that_comes_back_waits_for_its_former_run_to_be_gone(
+    server: UpstreamServer, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upstream, "GONE_GRACE_MS", 100)
+    runtime = workers.start("w1")
+    runtime.gate.clear()
+    runtime.may_stop.clear()
+    job = server.submit("long")
+    await until(lambda: runtime.runs, lambda: server.jobs)
+    server.cancel(job)
+    await until(runtime.runs[0].stopped.is_set, lambda: server.jobs)
+    assert server.submit("long") == job
+    await until(lambda: server.jobs[job]["worker"] == "w1", lambda: server.jobs)
+    other = server.submit("another")
+    await until(lambda: other in runtime.ran, lambda: runtime.ran)
+    assert runtime.ran == [job, other], "two programs of one job at once"
+    runtime.may_stop.set()
+    await until(lambda: runtime.ran == [job, other, job], lambda: runtime.ran)
+    runtime.gate.set()
+    await until(lambda: job in server.results, lambda: server.jobs)
 
 
 async def test_a_broken_connection_neither_stops_the_run_nor_loses_its_result(

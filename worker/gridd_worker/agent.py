@@ -24,6 +24,7 @@ from gridd_worker.serving import Serving
 from gridd_worker.shared import Shared
 from gridd_worker.slots import Slots
 from gridd_worker.spool import Spool, queue_hash
+from gridd_worker.told import Told
 from gridd_worker.turns import Turns
 from gridd_worker.view import Picture, View
 from gridd_worker.workspace import DiskWorkspaces, NoWorkspaces, Workspaces
@@ -165,9 +166,11 @@ class Agent:
             spool.prune()
             checkpoints = Checkpoints(self._config.data_directory / "running")
             checkpoints.prune()
+            told = Told(self._config.data_directory / "told")
+            told.prune()
         except OSError as error:
             raise CannotStart(f"the data directory can't be used: {error}") from None
-        return Keeping(spool, checkpoints)
+        return Keeping(spool, checkpoints, told)
 
     def _left_over(self, spool: Keeping | None) -> dict[str, list[Checkpoint]]:
         """By queue, what the last process of this worker ran and may still run."""

@@ -28,7 +28,8 @@ _log = logging.getLogger("gridd_worker")
 
 class AttemptTask:
     """``start`` makes the task that ``run`` is. ``left_over``: an earlier process began the run.
-    ``wake`` is called when the conversation has something to say."""
+    ``older``: of an earlier attempt at the same job, that is being stopped. ``wake`` is called when
+    the conversation has something to say."""
 
     task: asyncio.Task[None]
 
@@ -36,6 +37,7 @@ class AttemptTask:
         self,
         push: Push,
         left_over: Checkpoint | None,
+        older: asyncio.Task[None] | None = None,
         *,
         queue: str,
         room: str,
@@ -45,6 +47,7 @@ class AttemptTask:
     ) -> None:
         self.push = push
         self._left_over = left_over
+        self._older = older
         self._queue = queue
         self._room = room
         self._conversation = conversation
@@ -93,6 +96,9 @@ class AttemptTask:
         """Ends with the attempt finished or released, unless it was stopped."""
         push, left_over = self.push, self._left_over
         about_job.set(push.job)  # for every line of the log from here on, whoever writes it
+        if self._older is not None:  # never two programs of one job; it is given up by a bound
+            await asyncio.wait([self._older])
+            self._older = None
         try:
             order = checked(push.definition.encode())
         except (ProtocolError, UnicodeEncodeError) as error:

@@ -147,8 +147,10 @@ class Connection:
         user_agent: str = "gridd-worker",
         delays: Delays | None = None,
         rival: Callable[[], Awaitable[bool]] | None = None,
+        dialect: UpstreamDialect | None = None,
     ) -> None:
-        """``rival``: whether another worker is connected under our id, as the server sees it."""
+        """``rival``: whether another worker is connected under our id, as the server sees it.
+        ``dialect``: spoken with a server that does not speak our protocol."""
         self._url = url
         self._conversation = conversation
         self._act = act
@@ -157,7 +159,7 @@ class Connection:
         self._user_agent = user_agent
         self._delays = delays or Delays()
         self._rival = rival
-        self._dialect = UpstreamDialect()
+        self._dialect = dialect or UpstreamDialect()
         self._tongue = ""
         self._work = asyncio.Event()  # something may be owed to the server
         self._leaving = asyncio.Event()

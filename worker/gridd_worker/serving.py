@@ -5,6 +5,7 @@ queues share (slots, runtime, spool, credit) is the agent's, and comes in as ``S
 """
 
 import asyncio
+import functools
 import logging
 import time
 from collections.abc import Sequence
@@ -25,10 +26,12 @@ from gridd_worker.conversation import (
     Stop,
     Welcomed,
 )
+from gridd_worker.keeping import Keeping
 from gridd_worker.rival import is_connected
 from gridd_worker.runtime import Key
 from gridd_worker.shared import Shared
 from gridd_worker.spool import queue_hash
+from gridd_worker.upstream import UpstreamDialect
 from gridd_worker.view import JobPicture
 
 _log = logging.getLogger("gridd_worker")
@@ -43,6 +46,7 @@ class Serving:
         self._shared = shared
         self._room = queue_hash(config.api_address, queue)
         self._running: dict[tuple[str, int], AttemptTask] = {}
+        self._newest: dict[str, AttemptTask] = {}  # of those, by job
         self._changed = asyncio.Event()
         self._give_back: str | None = None  # set when runs are stopped to be given back
         self._leaver: asyncio.Task[None] | None = None
@@ -74,7 +78,20 @@ class Serving:
             proxy=True if config.proxy == "system" else config.proxy,
             user_agent=f"gridd-worker/{__version__}",
             rival=lambda: is_connected(config.api_address, queue, shared.worker, config.proxy),
+            dialect=self._upstream_dialect(shared.spool),
         )
+
+    def _upstream_dialect(self, keeping: Keeping | None) -> UpstreamDialect:
+        """Call it when the conversation has what was left over."""
+        if keeping is None:
+            return UpstreamDialect()
+        dialect = UpstreamDialect(functools.partial(keeping.told, self._room))
+        for (job, attempt), lines in keeping.told_before(self._room).items():
+            if self.conversation.phase(job, attempt) is None:
+                keeping.told(self._room, job, attempt, None)
+            else:
+                dialect.take_up(job, attempt, lines)
+        return dialect
 
     async def run(self) -> None:
         for note in self._left_over:
@@ -169,14 +186,17 @@ class Serving:
         self._begin(push)
 
     def _begin(self, push: Push, left_over: Checkpoint | None = None) -> None:
-        attempt = self._attempt(push, left_over)
-        self._running[push.job, push.attempt] = attempt
+        attempt = self._attempt(push, left_over, self._newest.get(push.job))
+        self._running[push.job, push.attempt] = self._newest[push.job] = attempt
         attempt.start().add_done_callback(lambda task: self._on_gone(attempt, task, left_over))
 
-    def _attempt(self, push: Push, left_over: Checkpoint | None = None) -> AttemptTask:
+    def _attempt(
+        self, push: Push, left_over: Checkpoint | None = None, older: AttemptTask | None = None
+    ) -> AttemptTask:
         return AttemptTask(
             push,
             left_over,
+            older.task if older is not None else None,
             queue=self.queue,
             room=self._room,
             conversation=self.conversation,
@@ -212,6 +232,8 @@ class Serving:
         """The task has ended; whatever happened, the attempt must not stay open without one."""
         push = attempt.push
         del self._running[push.job, push.attempt]
+        if self._newest.get(push.job) is attempt:
+            del self._newest[push.job]
         if self._shared.spool is not None and self._shared.runtime.lasting:
             self._shared.spool.forget(self._room, push.job, push.attempt)
         if left_over is not None:

@@ -10,6 +10,7 @@ from gridd_worker.checkpoints import Checkpoint, Checkpoints, Said, checkpoint
 from gridd_worker.keeping import Keeping
 from gridd_worker.logs import LogBuffer
 from gridd_worker.spool import Spool, spooled
+from gridd_worker.told import Told
 
 
 def note(job: str, attempt: int = 1, queue: str = "q") -> Checkpoint:
@@ -72,7 +73,7 @@ def test_a_result_wins_over_a_note_and_a_newer_attempt_over_an_older(tmp_path: P
     for one in (note("a"), note("b", 2), note("b", 10), note("c")):
         notes.save("room", one)
     spool.write("room", spooled("q", Finished("c", 1, "Success", "{}"), LogBuffer()))
-    keeping = Keeping(spool, notes)
+    keeping = Keeping(spool, notes, Told(tmp_path / "told"))
     assert {found.key for found in keeping.left_over("room")} == {("q", "a", 1), ("q", "b", 10)}
     assert {found.key for found in notes.load("room")} == {("q", "a", 1), ("q", "b", 10)}
     keeping.forget("room", "a", 1)

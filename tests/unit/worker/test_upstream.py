@@ -23,7 +23,7 @@ from gridd_protocol.messages import (
 )
 from gridd_worker.conversation import Conversation
 from gridd_worker.preference import preferred
-from gridd_worker.upstream import SETTLE_MS, UpstreamDialect
+from gridd_worker.upstream import SETTLE_MS, STRAY_MS, UpstreamDialect
 
 
 def definition(command: str, **more: Any) -> dict[str, Any]:
@@ -39,7 +39,8 @@ class World:
 
     def __init__(self, credit: int = 2, **resources: Any) -> None:
         self.now = 1_000_000
-        self.dialect = UpstreamDialect()
+        self.told: dict[tuple[str, int], int | None] = {}
+        self.dialect = UpstreamDialect(self.on_told)
         self.heard: list[Any] = []
         self.hello = Hello(
             worker="w2",
@@ -49,6 +50,16 @@ class World:
         )
         self.dialect.opened(self.now)
         self.sent = self.say(self.hello)
+
+    def on_told(self, job: str, attempt: int, lines: int | None) -> None:
+        self.told[job, attempt] = lines
+
+    def again(self, *attempts: tuple[str, int]) -> list[dict[str, Any]]:
+        """Connect again, with these attempts in hand."""
+        self.dialect.opened(self.now)
+        running = [Held(job, attempt) for job, attempt in attempts]
+        resources = self.hello.resources
+        return self.say(Hello("w2", credit=2, resources=resources, running=running))
 
     def say(self, *messages: Any) -> list[dict[str, Any]]:
         return self._frames(self.dialect.encode(messages, self.now, self.now + 7))
@@ -475,6 +486,122 @@ def test_a_result_of_an_earlier_process_is_sent_on():
     (finished,) = world.say(Finished(JOB_A, 7, "Success", "{}"))
     assert finished["payload"]["state"] == "Finished"
     assert world.state(a=("Finished", "w2", 5)) == [Acknowledged(JOB_A, 7)]
+
+
+def lines(cursor: int, *texts: str, attempt: int = 1) -> Log:
+    return Log(JOB_A, attempt, "Running", cursor, [LogLine(text, 5) for text in texts])
+
+
+def logged(frames: list[dict[str, Any]]) -> list[str]:
+    return [
+        line[0]
+        for frame in frames
+        if frame["type"] == "JobStatusLogs"
+        for line in frame["payload"]["logs"]
+    ]
+
+
+def test_what_an_earlier_process_told_is_not_told_again_while_the_job_is_still_ours():
+    world = World()
+    world.dialect.take_up(JOB_A, 7, 2)
+    world.again((JOB_A, 7))
+    (welcome,) = world.state(a=("Running", "w2", 5))
+    assert welcome.kept[0].cursor == 0, "the result needs every line"
+    assert logged(world.say(lines(0, "1", "2", "3", attempt=7))) == ["3"]
+    assert world.told == {(JOB_A, 7): 3}
+    (finished,) = world.say(Finished(JOB_A, 7, "Success", "{}"))
+    said = finished["payload"]["value"]["result"]["logs"]
+    assert [line[0] for line in said] == ["1", "2", "3"]
+    world.state(a=("Finished", "w2", 5))
+    assert world.told == {(JOB_A, 7): None}
+
+
+def test_a_job_that_was_queued_again_is_told_from_its_beginning():
+    """With that its server forgot the lines (D28); what anybody else says it drops."""
+    world = World()
+    world.dialect.take_up(JOB_A, 7, 2)
+    world.again((JOB_A, 7))
+    world.state(a=("Queued", "", 5))
+    assert logged(world.say(lines(0, "1", "2", "3", attempt=7))) == []
+    world.state(a=("Running", "w2", 5))
+    assert logged(world.sent) == ["1", "2", "3"]
+    world.state(a=("Queued", "", 5))
+    world.state(a=("Running", "w2", 5))
+    assert logged(world.sent) == ["1", "2", "3"]
+
+
+def test_after_being_cut_off_lines_go_on_or_begin_again_as_the_server_has_them():
+    world = World()
+    push = world.running()
+    assert logged(world.say(lines(0, "1", "2"))) == ["1", "2"]
+    for queued, expected in ((False, ["3"]), (True, ["1", "2", "3", "4"])):
+        world.again((JOB_A, push.attempt))
+        cursor = 3 if queued else 2
+        if queued:
+            world.state(a=("Queued", "", 5))
+        assert logged(world.say(lines(cursor, str(cursor + 1)))) == [], "nobody named us yet"
+        world.state(a=("Running", "w2", 5))
+        assert logged(world.sent) == expected
+
+
+def test_a_result_waits_for_its_lines_to_be_taken_but_not_for_ever():
+    world = World()
+    push = world.running()
+    world.again((JOB_A, push.attempt))
+    world.state(a=("Queued", "", 5))
+    assert world.say(lines(0, "1"), Finished(JOB_A, push.attempt, "Success", "{}")) == []
+    world.state(a=("Running", "w2", 5))
+    assert [frame["type"] for frame in world.sent] == ["JobStatusLogs", "StateChange"]
+    assert world.say(Finished(JOB_A, push.attempt, "Success", "{}")) == [], "said already"
+    world.again((JOB_A, push.attempt))
+    world.state(a=("Queued", "", 5))
+    world.now += 5_000
+    world.state(a=("Queued", "", 5))
+    assert changes(world.sent) == [("Finished", JOB_A)]
+
+
+def test_a_state_that_comes_before_our_hello_is_looked_at_after_it():
+    world = World()
+    push = world.running()
+    world.say(lines(0, "1"))
+    world.dialect.opened(world.now)
+    assert world.state(a=("Queued", "", 5), b=("Queued", "", 6)) == []
+    assert world.sent == []
+    sent = world.say(Hello("w2", credit=2, running=[Held(JOB_A, push.attempt)]))
+    assert [frame["type"] for frame in sent] == ["WorkerRegistration", "StateChange"]
+    assert kinds(world.state(a=("Running", "w2", 5))) == [Welcome]
+    assert logged(world.sent) == [], "the server has them"
+
+
+def test_a_job_that_is_shown_as_ours_and_that_nobody_runs_is_given_up():
+    """A process that was killed while it pulled comes back before it was missed: as long as it is
+    there, that server waits for it."""
+    world = World()
+    world.state(a=("Running", "w2", 5))
+    assert world.dialect.due() == world.now + STRAY_MS
+    world.now += STRAY_MS - 1
+    world.state(a=("Running", "w2", 5))
+    assert changes(world.sent) == []
+    world.now += 1
+    world.dialect.tick(world.now, 7)
+    (lost,) = world._frames(world.dialect.take())
+    assert (lost["payload"]["job"], lost["payload"]["value"]["reason"]) == (JOB_A, "WorkerLost")
+    assert world.dialect.due() > world.now, "asked again without end"
+    world.state(a=("Queued", "", 5))
+    assert world.sent == [{"type": "RequestJobDefinitions", "payload": {"jobIds": [JOB_A]}}]
+    world.define(A)
+    assert kinds(world.state(a=("Running", "w2", 5))) == [Push]
+
+
+def test_what_is_ours_for_a_moment_longer_is_not_given_up():
+    world = World()
+    push = world.running()
+    world.say(Release(JOB_A, push.attempt, "draining"))
+    world.state(a=("Running", "w2", 5))  # on its way before the server heard
+    world.state(a=("Running", "w1", 5))
+    world.now += STRAY_MS
+    world.state(a=("Running", "w2", 5))
+    assert changes(world.sent) == []
 
 
 @pytest.mark.parametrize(
