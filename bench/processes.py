@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import select
 import subprocess
 import sys
 import time
@@ -54,10 +55,9 @@ def _running(arguments: list[str], log: Path, ready: str) -> Iterator[Process]:
     """The process, once its output matched ``ready`` (whose group, if any, is its URL)."""
     with log.open("ab") as errors:
         child = subprocess.Popen(
-            [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=errors, text=True
+            [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=errors
         )
     try:
-        assert child.stdout is not None
         match = _await_line(child, ready, log)
         yield Process(child.pid, match.group(1) if match.groups() else "")
     finally:
@@ -69,17 +69,20 @@ def _running(arguments: list[str], log: Path, ready: str) -> Iterator[Process]:
             child.wait()
 
 
-def _await_line(child: "subprocess.Popen[str]", ready: str, log: Path) -> re.Match[str]:
-    deadline = time.monotonic() + _START_S
-    seen = ""
+def _await_line(
+    child: "subprocess.Popen[bytes]", ready: str, log: Path, patience_s: float = _START_S
+) -> re.Match[str]:
+    """Raises ``RuntimeError`` when no whole line matched in time, also if the child is silent."""
+    deadline = time.monotonic() + patience_s
     assert child.stdout is not None
-    while time.monotonic() < deadline:
-        line = child.stdout.readline()
-        if not line:
+    pipe = child.stdout.fileno()
+    seen = ""
+    while (left_s := deadline - time.monotonic()) > 0 and select.select([pipe], [], [], left_s)[0]:
+        said = os.read(pipe, 1 << 16)
+        if not said:
             break
-        seen += line
-        match = re.search(ready, line)
-        if match:
+        seen += said.decode(errors="replace")
+        if match := re.search(ready, seen[: seen.rfind("\n") + 1]):
             return match
     errors = log.read_text()[-2_000:] if log.is_file() else ""
     raise RuntimeError(f"{child.args} was not ready: {seen}{errors}")

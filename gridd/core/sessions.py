@@ -12,6 +12,8 @@ RETURN_PAUSE_MS = 1_000
 """A worker that gave a job back is offered it again after so long; twice as long each time."""
 RETURN_PAUSE_MS_MAX = 60_000
 """At most so long. As long again after the pause it is forgotten that the job was given back."""
+_DOUBLINGS_MAX = (RETURN_PAUSE_MS_MAX // RETURN_PAUSE_MS).bit_length()
+"""So many reach the longest pause; a number that grows for ever would grow in memory too."""
 RETURNED_MAX = 100
 """Jobs given back that are remembered of one worker; as long as there are more, it is offered
 nothing at all."""
@@ -75,7 +77,8 @@ class Session:
     def gave_back(self, job: str, now: int) -> tuple[int, int]:
         """It does not want ``job`` now. How often that was so, and when it is offered it again."""
         often = self.returned[job][0] + 1 if job in self.returned else 1
-        until = now + min(RETURN_PAUSE_MS << (often - 1), RETURN_PAUSE_MS_MAX)
+        pause = RETURN_PAUSE_MS << min(often - 1, _DOUBLINGS_MAX)
+        until = now + min(pause, RETURN_PAUSE_MS_MAX)
         self.returned[job] = (often, until)
         return often, until
 

@@ -1,7 +1,7 @@
 import pytest
 
 from gridd.core.records import Needs
-from gridd.core.sessions import Session, Sessions
+from gridd.core.sessions import RETURN_PAUSE_MS_MAX, Session, Sessions
 from gridd_protocol.messages import Resources
 
 GIB = 1 << 30
@@ -143,3 +143,11 @@ def test_views_show_the_connected_ones() -> None:
     sessions.expect("gone", 5)
     (view,) = sessions.views()
     assert (view.id, view.joined_time, view.connected) == ("here", 5, True)
+
+
+def test_the_pause_after_giving_back_doubles_up_to_its_bound_however_often_that_was() -> None:
+    one = session()
+    pauses = [one.gave_back("j", 0)[1] for _ in range(9)]
+    assert pauses == [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000, 60_000]
+    one.returned["j"] = (10**15, 0)  # twice as long each time would not fit into any memory
+    assert one.gave_back("j", 5) == (10**15 + 1, 5 + RETURN_PAUSE_MS_MAX)
