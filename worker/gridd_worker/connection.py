@@ -29,7 +29,8 @@ from gridd_protocol.messages import (
     FromWorker,
     ToWorker,
 )
-from gridd_worker.conversation import Action, Conversation, Welcomed
+from gridd_worker.actions import Action, Welcomed
+from gridd_worker.conversation import Conversation
 from gridd_worker.upstream import UpstreamDialect
 
 OPEN_TIMEOUT_S = 10.0

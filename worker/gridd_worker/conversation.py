@@ -12,16 +12,9 @@ derived from state, so a reconnect only resets what counts as sent.
     cancel, stale, or not kept by a welcome: in every phase to (nothing), and the run is stopped.
 """
 
-from dataclasses import dataclass, field
 from enum import Enum
 
-from gridd_protocol.limits import (
-    CREDIT_MAX,
-    HEARTBEAT_MS,
-    LEASE_MS,
-    LOG_LINES_PER_MESSAGE_MAX,
-    MESSAGES_PER_FRAME_MAX,
-)
+from gridd_protocol.limits import CREDIT_MAX
 from gridd_protocol.messages import (
     Acknowledged,
     Cancel,
@@ -33,7 +26,6 @@ from gridd_protocol.messages import (
     Heartbeat,
     Held,
     Hello,
-    Log,
     LogLine,
     Push,
     Release,
@@ -44,102 +36,19 @@ from gridd_protocol.messages import (
     ToWorker,
     Welcome,
 )
+from gridd_worker.actions import Action, Complaint, Forget, Leave, Start, Stop, Welcomed
+from gridd_worker.in_hand import OVER, Attempt, Phase
 from gridd_worker.logs import LogBuffer
+from gridd_worker.owed import Owed
+from gridd_worker.pulse import Pulse
 
-FRAME_TARGET_BYTES = 900_000  # a frame is closed beyond it, so it stays under 1 MiB
-LOG_INTERVAL_MS = 20  # frames that only carry log lines keep this distance
-# A log that is read again may have lost its beginning only if it is longer than this: the engine
-# keeps at least 64 MiB, of which the text of short lines is the smaller part.
-CUT_LOG_BYTES_MIN = 8 << 20
 IN_HAND_MAX = CREDIT_MAX  # attempts: a hello can name no more; a push beyond it is ignored
-SILENCE_HEARTBEATS = 3  # a server that said nothing for as many heartbeats is gone
-
-
-class Phase(Enum):
-    PREPARING = "preparing"
-    RUNNING = "running"
-    UPLOADING = "uploading"
-    FINISHED = "finished"
-    RELEASED = "released"
-
-
-_OVER = (Phase.FINISHED, Phase.RELEASED)
-
-
-@dataclass(slots=True)
-class Attempt:
-    job: str
-    attempt: int
-    phase: Phase
-    log: LogBuffer
-    started: Started | None = None
-    ending: Finished | Release | None = None  # set exactly in the phases FINISHED and RELEASED
-    replaying_until_ms: int | None = None  # taken up: lines up to this time are read again
-    replayed_bytes: int = 0
-    # of this connection:
-    announced: bool = False  # named in our hello
-    started_sent: bool = False
-    ending_sent: bool = False
-
-
-# --- what the agent must do -----------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    push: Push
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Stop the run, report nothing. ``why`` is for the log."""
-
-    job: str
-    attempt: int
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Forget:
-    """The ended attempt is settled: its stored result can go. ``why`` is for the log."""
-
-    job: str
-    attempt: int
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Welcomed:
-    kept: int
-
-
-@dataclass(frozen=True, slots=True)
-class Leave:
-    """The server asked us to finish what runs and go."""
-
-
-@dataclass(frozen=True, slots=True)
-class Complaint:
-    """The server found fault with what we sent, or we with it; a sentence for the log."""
-
-    text: str
-
-
-Action = Start | Stop | Forget | Welcomed | Leave | Complaint
 
 
 class _Link(Enum):
     OFFLINE = 0
     GREETING = 1  # hello is to be sent, or sent
     OPEN = 2
-
-
-@dataclass(slots=True)
-class _Owed:
-    """Jobs that have something to send, in the order in which they got it."""
-
-    urgent: dict[str, None] = field(default_factory=dict)  # started, an ending
-    chatty: dict[str, None] = field(default_factory=dict)  # log lines only
 
 
 class Conversation:
@@ -163,18 +72,13 @@ class Conversation:
         self._credit = credit
         self._attempts: dict[str, Attempt] = {}  # by job: a newer attempt ends an older one
         self._active = 0  # those of them that have not ended
-        self._owed = _Owed()
+        self._owed = Owed()
+        self._pulse = Pulse()
         self._link = _Link.OFFLINE
         self._hello_sent = False
         self._credit_sent = 0
         self._draining = False
         self._drain_sent = False
-        self._heartbeat_ms = HEARTBEAT_MS
-        self._lease_ms = LEASE_MS
-        self._spoke_ms = 0
-        self._heard_ms = 0
-        self._beat_ms = 0
-        self._logs_ms = -LOG_INTERVAL_MS
 
     # --- state to look at -------------------------------------------------------------
 
@@ -196,7 +100,7 @@ class Conversation:
     @property
     def lease_ms(self) -> int:
         """Of the server, as its last welcome said."""
-        return self._lease_ms
+        return self._pulse.lease_ms
 
     @property
     def draining(self) -> bool:
@@ -217,27 +121,27 @@ class Conversation:
         self._link = _Link.GREETING
         self._hello_sent = False
         self._drain_sent = False
-        self._heard_ms = self._spoke_ms = self._beat_ms = now_ms
-        self._owed = _Owed()
+        self._pulse.begin(now_ms)
+        self._owed.clear()
 
     def closed(self) -> None:
         self._link = _Link.OFFLINE
 
     def lost(self, now_ms: int) -> bool:
         """True when the server was silent for so long that the connection must be given up."""
-        return self._link is not _Link.OFFLINE and now_ms >= self._silence_end_ms()
+        return self._link is not _Link.OFFLINE and now_ms >= self._pulse.silence_end_ms
 
     def due(self, now_ms: int) -> int | None:
         """When ``take`` is to be called next, ``now_ms`` or later; ``None`` while offline."""
         if self._link is _Link.OFFLINE:
             return None
         if self._link is _Link.GREETING:
-            return now_ms if not self._hello_sent else self._silence_end_ms()
+            return now_ms if not self._hello_sent else self._pulse.silence_end_ms
         if self._owed.urgent or self._credit_unsaid() or self._drain_unsaid():
             return now_ms
-        due = min(self._beat_due_ms(), self._silence_end_ms())
-        if self._owed.chatty:
-            due = min(due, self._logs_ms + LOG_INTERVAL_MS)
+        due = min(self._pulse.beat_due_ms, self._pulse.silence_end_ms)
+        if (lines_due := self._owed.lines_due_ms) is not None:
+            due = min(due, lines_due)
         return max(due, now_ms)
 
     def take(self, now_ms: int, wall_ms: int = 0) -> list[FromWorker]:
@@ -253,12 +157,12 @@ class Conversation:
             if self._credit_unsaid():
                 self._credit_sent = self._offered()
                 frame.append(Credit(self._credit_sent))
-            self._take_attempts(frame, now_ms)
-            if now_ms >= self._beat_due_ms():
-                self._beat_ms = now_ms
+            self._owed.take(frame, now_ms)
+            if now_ms >= self._pulse.beat_due_ms:
+                self._pulse.beat(now_ms)
                 frame.append(Heartbeat(wall_ms))
         if frame:
-            self._spoke_ms = now_ms
+            self._pulse.spoke(now_ms)
         return frame
 
     # --- what our side decides ----------------------------------------------------------
@@ -304,29 +208,14 @@ class Conversation:
     def say(self, job: str, attempt: int, step: Step, lines: list[LogLine]) -> None:
         """Log lines; dropped when the attempt is not in hand any more or has ended."""
         found = self._find(job, attempt)
-        if found is None or found.phase in _OVER:
+        if found is None or found.phase in OVER:
             return
-        if found.replaying_until_ms is not None:
-            lines = self._replay(found, step, lines, found.replaying_until_ms)
-        found.log.append(step, lines)
+        found.say(step, lines)
         self._owe(found, urgent=False)
-
-    def _replay(
-        self, attempt: Attempt, step: Step, lines: list[LogLine], until_ms: int
-    ) -> list[LogLine]:
-        """Takes in what is read again of a log; answers the lines that are new."""
-        new = next((at for at, line in enumerate(lines) if line.time > until_ms), len(lines))
-        attempt.log.append(step, lines[:new])
-        attempt.replayed_bytes += sum(len(line.text) for line in lines[:new])
-        if new < len(lines):
-            attempt.replaying_until_ms = None
-            if attempt.replayed_bytes >= CUT_LOG_BYTES_MIN:
-                attempt.log.replayed()
-        return lines[new:]
 
     def uploading(self, job: str, attempt: int) -> None:
         found = self._find(job, attempt)
-        if found is not None and found.phase not in _OVER:
+        if found is not None and found.phase not in OVER:
             found.phase = Phase.UPLOADING
 
     def finished(self, ending: Finished) -> None:
@@ -340,7 +229,7 @@ class Conversation:
 
     def receive(self, message: ToWorker, now_ms: int) -> list[Action]:
         """Never raises for what a server did."""
-        self._heard_ms = now_ms
+        self._pulse.heard(now_ms)
         match message:
             case Push():
                 return self._on_push(message)
@@ -364,8 +253,7 @@ class Conversation:
         if self._link is not _Link.GREETING or not self._hello_sent:
             return [Complaint("the server sent a welcome without a hello; ignored")]
         self._link = _Link.OPEN
-        self._heartbeat_ms = welcome.heartbeat_ms if welcome.heartbeat_ms > 0 else HEARTBEAT_MS
-        self._lease_ms = welcome.lease_ms if welcome.lease_ms > 0 else LEASE_MS
+        self._pulse.agree(welcome.heartbeat_ms, welcome.lease_ms)
         kept = {(kept.job, kept.attempt): kept for kept in welcome.kept}
         actions: list[Action] = [Welcomed(len(kept))]
         for attempt in list(self._attempts.values()):
@@ -402,8 +290,7 @@ class Conversation:
         self._hello_sent = True
         self._credit_sent = self._offered()
         for attempt in self._attempts.values():
-            attempt.announced = True
-            attempt.started_sent = attempt.ending_sent = False
+            attempt.announce()
         return Hello(
             worker=self._worker,
             version=self._version,
@@ -417,11 +304,7 @@ class Conversation:
         return found if found is not None and found.attempt == attempt else None
 
     def _resume(self, attempt: Attempt, cursor: int) -> None:
-        attempt.announced = False
-        cut = attempt.replayed_bytes >= CUT_LOG_BYTES_MIN
-        attempt.log.rewind(cursor, replaying=cut or attempt.replaying_until_ms is not None)
-        if cut and attempt.replaying_until_ms is None:
-            attempt.log.replayed()
+        attempt.resume(cursor)
         if attempt.started is not None or attempt.ending is not None:
             self._owe(attempt, urgent=True)
         if attempt.log.backlog:
@@ -441,7 +324,7 @@ class Conversation:
 
     def _end(self, ending: Finished | Release, phase: Phase) -> None:
         found = self._find(ending.job, ending.attempt)
-        if found is None or found.phase in _OVER:
+        if found is None or found.phase in OVER:
             return
         found.phase = phase
         found.ending = ending
@@ -453,9 +336,8 @@ class Conversation:
         if found is None:
             return []
         del self._attempts[job]
-        self._owed.urgent.pop(job, None)
-        self._owed.chatty.pop(job, None)
-        if found.phase in _OVER:
+        self._owed.drop(job)
+        if found.phase in OVER:
             return [Forget(job, number, why)]
         self._one_less()
         return [Stop(job, number, why)]
@@ -467,51 +349,7 @@ class Conversation:
 
     def _owe(self, attempt: Attempt, *, urgent: bool) -> None:
         if self._link is _Link.OPEN:  # else the welcome will look at every attempt
-            (self._owed.urgent if urgent else self._owed.chatty)[attempt.job] = None
-
-    def _take_attempts(self, frame: list[FromWorker], now_ms: int) -> None:
-        room = FRAME_TARGET_BYTES
-        for job in list(self._owed.urgent):
-            if room <= 0 or len(frame) + 3 > MESSAGES_PER_FRAME_MAX:
-                return
-            room = self._take_urgent(frame, self._attempts[job], room)
-        if not self._owed.chatty or now_ms < self._logs_ms + LOG_INTERVAL_MS:
-            return
-        self._logs_ms = now_ms
-        for job in list(self._owed.chatty):
-            if room <= 0 or len(frame) >= MESSAGES_PER_FRAME_MAX:
-                return
-            room = self._take_lines(frame, self._attempts[job], room)
-            del self._owed.chatty[job]
-            if self._attempts[job].log.backlog:
-                self._owed.chatty[job] = None  # at the end: every log gets its turn
-
-    def _take_urgent(self, frame: list[FromWorker], attempt: Attempt, room: int) -> int:
-        """Started, then all lines, then the ending: the server sees them in this order."""
-        if attempt.started is not None and not attempt.started_sent:
-            attempt.started_sent = True
-            frame.append(attempt.started)
-        if attempt.ending is None:
-            del self._owed.urgent[attempt.job]
-            return room
-        while attempt.log.backlog:
-            if room <= 0 or len(frame) + 2 > MESSAGES_PER_FRAME_MAX:
-                return room
-            room = self._take_lines(frame, attempt, room)
-        if not attempt.ending_sent:
-            attempt.ending_sent = True
-            frame.append(attempt.ending)
-            room -= len(attempt.ending.result) if isinstance(attempt.ending, Finished) else 100
-        del self._owed.urgent[attempt.job]
-        self._owed.chatty.pop(attempt.job, None)
-        return room
-
-    def _take_lines(self, frame: list[FromWorker], attempt: Attempt, room: int) -> int:
-        batch = attempt.log.take(LOG_LINES_PER_MESSAGE_MAX, room)
-        if batch is None:
-            return room
-        frame.append(Log(attempt.job, attempt.attempt, batch.step, batch.cursor, batch.lines))
-        return room - batch.bytes
+            self._owed.add(attempt, urgent=urgent)
 
     def _offered(self) -> int:
         return 0 if self._draining else self._credit
@@ -521,11 +359,3 @@ class Conversation:
 
     def _drain_unsaid(self) -> bool:
         return self._draining and not self._drain_sent
-
-    def _beat_due_ms(self) -> int:
-        """When either side was silent for a heartbeat: ours is heard, and theirs is asked for."""
-        return max(self._beat_ms, min(self._spoke_ms, self._heard_ms)) + self._heartbeat_ms
-
-    def _silence_end_ms(self) -> int:
-        allowed = min(max(SILENCE_HEARTBEATS * self._heartbeat_ms, 1_000), self._lease_ms)
-        return self._heard_ms + allowed

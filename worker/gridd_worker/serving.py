@@ -12,20 +12,12 @@ from collections.abc import Sequence
 
 from gridd_protocol.messages import Push, Started
 from gridd_protocol.version import __version__
+from gridd_worker.actions import Action, Complaint, Forget, Leave, Start, Stop, Welcomed
 from gridd_worker.attempt import AttemptTask
 from gridd_worker.checkpoints import Checkpoint
 from gridd_worker.connection import Connection, worker_url
-from gridd_worker.conversation import (
-    Action,
-    Complaint,
-    Conversation,
-    Forget,
-    Leave,
-    Phase,
-    Start,
-    Stop,
-    Welcomed,
-)
+from gridd_worker.conversation import Conversation
+from gridd_worker.in_hand import Phase
 from gridd_worker.keeping import Keeping
 from gridd_worker.rival import is_connected
 from gridd_worker.runtime import Key

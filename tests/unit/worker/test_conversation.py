@@ -26,7 +26,8 @@ from gridd_protocol.messages import (
     Welcome,
 )
 from gridd_worker import conversation as c
-from gridd_worker.conversation import Conversation, Phase
+from gridd_worker.conversation import Conversation
+from gridd_worker.in_hand import Phase
 from gridd_worker.logs import LogBuffer
 
 A, B, C = "a" * 64, "b" * 64, "c" * 64
@@ -533,7 +534,7 @@ def taken_up(cursor: int) -> Conversation:
 
 def sent(talk: Conversation) -> list[tuple[int, int]]:
     """First number and count of the lines of each log message that is owed."""
-    talk._logs_ms = -1_000_000
+    talk._owed._lines_ms = -1_000_000
     return [(m.cursor, len(m.lines)) for m in talk.take(0) if isinstance(m, Log)]
 
 
