@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gridd_protocol.messages import Kind, LogLine
-from gridd_worker import upstream
+from gridd_worker import upstream, upstream_claims
 from gridd_worker.agent import Agent
 from gridd_worker.config import Config
 from gridd_worker.runtime import LogSink, Outcome, Runtime, Task
@@ -153,7 +153,7 @@ async def test_a_cancelled_job_is_stopped(server: UpstreamServer, workers: Worke
 async def test_a_job_that_comes_back_waits_for_its_former_run_to_be_gone(
     server: UpstreamServer, workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upstream, "GONE_GRACE_MS", 100)
+    monkeypatch.setattr(upstream_claims, "GONE_GRACE_MS", 100)
     runtime = workers.start("w1")
     runtime.gate.clear()
     runtime.may_stop.clear()
