@@ -8,76 +8,31 @@ here without a bound: opening, sending, a silent server and closing each have a 
 import asyncio
 import contextlib
 import logging
-import random
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from enum import Enum
-from typing import Protocol
+from collections.abc import Awaitable, Callable
 from urllib.parse import quote, urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
-from websockets.frames import Close
 from websockets.typing import Subprotocol
 
-from gridd_protocol.codec import Codec, Decoded
-from gridd_protocol.limits import LEASE_MS, OUTBOX_STALL_MS
-from gridd_protocol.messages import (
-    SUBPROTOCOL_JSON,
-    SUBPROTOCOL_MSGPACK,
-    FromWorker,
-    ToWorker,
-)
+from gridd_protocol.codec import Codec
+from gridd_protocol.limits import OUTBOX_STALL_MS
+from gridd_protocol.messages import SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK, ToWorker
 from gridd_worker.actions import Action, Welcomed
 from gridd_worker.conversation import Conversation
+from gridd_worker.delays import Delays, End, end_of
 from gridd_worker.upstream import UpstreamDialect
+from gridd_worker.wire import Native, Wire
 
 OPEN_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 2.0
 SEND_TIMEOUT_S = OUTBOX_STALL_MS / 1000  # one write may wait this long for a server
-DELAY_FIRST_S = 0.5
-DELAY_MAX_S = 10.0
-DELAY_SLOW_S = 60.0  # when trying soon can't help: another worker has our id
 SERVER_FRAME_BYTES_MAX = 64 << 20  # upstream's server shows a whole queue in one frame
 FRAMES_AHEAD_MAX = 16  # received and not yet looked at; beyond it the server is not read
 
 _log = logging.getLogger("gridd_worker")
-
-
-class End(Enum):
-    """How a connection ended; decides when the next one is tried."""
-
-    FAILED = "failed"
-    GOING_AWAY = "going away"  # the server said so: it will be back soon
-    REPLACED = "replaced"
-
-
-class Delays:
-    """Seconds until the next try: 0, then 0.5 doubling to 10, each spread by up to a half so that
-    the workers of a lost server do not come back as one. At most a third of the server's lease:
-    a worker tries more than once in the time that a server gives it after a restart."""
-
-    def __init__(self, chance: Callable[[], float] = random.random) -> None:
-        self._chance = chance
-        self._failures = 0
-        self._max_s = DELAY_MAX_S
-
-    def welcomed(self, lease_ms: int = LEASE_MS) -> None:
-        self._failures = 0
-        self._max_s = max(min(DELAY_MAX_S, lease_ms / 3_000), DELAY_FIRST_S)
-
-    def after(self, end: End) -> float:
-        if end is End.REPLACED:
-            return self._spread(DELAY_SLOW_S)
-        self._failures += 1
-        if self._failures == 1:
-            return DELAY_FIRST_S * self._chance() if end is End.GOING_AWAY else 0.0
-        doublings = min(self._failures - 2, 10)  # the power stays small
-        return self._spread(min(DELAY_FIRST_S * 2**doublings, self._max_s, DELAY_MAX_S))
-
-    def _spread(self, delay_s: float) -> float:
-        return delay_s * (0.5 + 0.5 * self._chance())
 
 
 def worker_url(api_address: str, queue: str) -> str:
@@ -85,53 +40,6 @@ def worker_url(api_address: str, queue: str) -> str:
     parts = urlsplit(api_address)
     scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
     return f"{scheme}://{parts.netloc}{parts.path.rstrip('/')}/q/{quote(queue, safe='')}/worker"
-
-
-class Wire(Protocol):
-    """What stands between messages and frames. ``take`` gives frames that it owes by itself,
-    ``tick`` messages that time brings, and ``lost`` the reason to give the connection up; ``due``
-    is when to ask for the latter two."""
-
-    def encode(
-        self, messages: list[FromWorker], now_ms: int, wall_ms: int
-    ) -> Sequence[str | bytes]: ...
-
-    def take(self) -> Sequence[str | bytes]: ...
-
-    def due(self) -> int | None: ...
-
-    def tick(self, now_ms: int, wall_ms: int) -> list[ToWorker]: ...
-
-    def lost(self, now_ms: int) -> str | None: ...
-
-    def decode(self, data: str | bytes, now_ms: int, wall_ms: int) -> Decoded[ToWorker]: ...
-
-
-class Native:
-    """gridd's own protocol: a frame is its messages."""
-
-    def __init__(self, codec: Codec) -> None:
-        self._codec = codec
-
-    def encode(
-        self, messages: list[FromWorker], now_ms: int, wall_ms: int
-    ) -> Sequence[str | bytes]:
-        return (self._codec.encode(messages),)
-
-    def take(self) -> Sequence[str | bytes]:
-        return ()
-
-    def due(self) -> int | None:
-        return None
-
-    def tick(self, now_ms: int, wall_ms: int) -> list[ToWorker]:
-        return []
-
-    def lost(self, now_ms: int) -> str | None:
-        return None  # the conversation's heartbeats tell
-
-    def decode(self, data: str | bytes, now_ms: int, wall_ms: int) -> Decoded[ToWorker]:
-        return self._codec.decode_to_worker(data)
 
 
 class Connection:
@@ -241,7 +149,7 @@ class Connection:
             return End.FAILED, str(failure)
         if isinstance(failure, Exception) and not isinstance(failure, ConnectionClosed):
             raise failure  # ours to mend
-        return _end_of(socket.protocol.close_rcvd)
+        return end_of(socket.protocol.close_rcvd)
 
     def _on_frame(self, data: str | bytes, wire: Wire) -> None:
         decoded = wire.decode(data, _now_ms(), _wall_ms())
@@ -342,19 +250,6 @@ class Connection:
 
 class _Lost(Exception):
     """We gave the connection up."""
-
-
-def _end_of(received: Close | None) -> tuple[End, str]:
-    if received is None:
-        return End.FAILED, "the connection broke"
-    why = f"the server closed the connection ({received.code} {received.reason})".replace(" )", ")")
-    match received.code:
-        case 4001:  # the server's "replaced": a newer connection uses our id
-            return End.REPLACED, why
-        case 1001 | 1012:  # going away, service restart
-            return End.GOING_AWAY, why
-        case _:
-            return End.FAILED, why
 
 
 def _sentence(error: BaseException) -> str:
