@@ -48,9 +48,10 @@ from gridd_protocol.messages import (
 )
 from gridd_worker import agent as agent_module
 from gridd_worker import attempt as attempt_module
-from gridd_worker import connection as connection_module
+from gridd_worker import delays as delays_module
 from gridd_worker import machine as machine_module
 from gridd_worker import serving as serving_module
+from gridd_worker import spread as spread_module
 from gridd_worker.agent import Agent, CannotStart
 from gridd_worker.checkpoints import Checkpoint, Checkpoints, Said
 from gridd_worker.config import Config
@@ -626,7 +627,7 @@ async def test_a_server_that_falls_silent_is_left(server: StandIn, start: Start)
 async def test_a_server_that_is_not_there_yet(
     server: StandIn, start: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection_module, "DELAY_MAX_S", 0.05)
+    monkeypatch.setattr(delays_module, "DELAY_MAX_S", 0.05)
     await server.stop()
     worker = start()
     await until(lambda: "no connection" in caplog.text, _poll(), lambda: caplog.text)
@@ -652,7 +653,7 @@ async def test_a_worker_that_was_replaced_does_not_fight_back(
 async def test_a_replaced_worker_is_back_when_the_other_is_gone(
     server: StandIn, start: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection_module, "DELAY_SLOW_S", 0.02)
+    monkeypatch.setattr(delays_module, "DELAY_SLOW_S", 0.02)
     asked: list[tuple[object, ...]] = []
     gone = False
 
@@ -748,7 +749,7 @@ async def test_a_push_that_finds_no_room_for_long_is_given_back(
     server: StandIn, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attempt_module, "SLOT_WAIT_S", 0.05)
-    monkeypatch.setattr(agent_module, "NO_ROOM_S", 0.2)
+    monkeypatch.setattr(spread_module, "NO_ROOM_S", 0.2)
     worker = start(cpus=2)
     session = await server.welcome()
     job, other = (push(env={"A": a}, requirements={"cpus": 2}) for a in "12")
@@ -767,7 +768,7 @@ async def test_a_push_that_finds_no_room_for_long_is_given_back(
 async def test_a_push_that_never_fits_is_given_back(
     server: StandIn, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(agent_module, "NO_ROOM_S", 0.2)
+    monkeypatch.setattr(spread_module, "NO_ROOM_S", 0.2)
     start(cpus=2)
     session = await server.welcome()
     await session.send(push(requirements={"cpus": 3}))

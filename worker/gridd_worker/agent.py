@@ -1,13 +1,12 @@
 """One worker process: its data directory, its slots, its runtime, a ``Serving`` for each queue.
 
-Owns what the queues share, how credit is spread over them, what the last process left, and the
-order of stopping: take nothing more, let runs end, give the rest back, wait for acknowledgements,
-close. Whether this machine can run anything is ``machine``'s to know.
+Owns what the queues share, what the last process left, and the order of stopping: take nothing
+more, let runs end, give the rest back, wait for acknowledgements, close. Whether this machine can
+run anything is ``machine``'s to know, and how many jobs a queue is offered ``spread``'s.
 """
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 import signal
 from collections.abc import Callable, Coroutine, Mapping
@@ -15,24 +14,22 @@ from typing import Any
 
 from gridd_worker.checkpoints import Checkpoint, Checkpoints
 from gridd_worker.config import Config
-from gridd_worker.disk_watch import DiskWatch
 from gridd_worker.home import CannotStart, kept_id, own_directory, own_id
 from gridd_worker.keeping import Keeping
 from gridd_worker.machine import Machine
 from gridd_worker.runtime import Runtime, RuntimeUnavailable
+from gridd_worker.runtimes import make_runtime
 from gridd_worker.serving import Serving
 from gridd_worker.shared import Shared
 from gridd_worker.slots import Slots
 from gridd_worker.spool import Spool, queue_hash
+from gridd_worker.spread import Spread
 from gridd_worker.told import Told
-from gridd_worker.turns import Turns
 from gridd_worker.view import Picture, View
 from gridd_worker.workspace import DiskWorkspaces, NoWorkspaces, Workspaces
 
-__all__ = ["Agent", "CannotStart", "make_runtime", "run_worker"]
+__all__ = ["Agent", "CannotStart", "run_worker"]
 
-TURN_S = 0.25  # a queue that has jobs pushes one within a few round trips
-NO_ROOM_S = 5.0  # a queue that pushed what did not fit is given no more credit for so long
 STOPPED_MAX_S = 25.0  # for runs that are stopped at the end to be gone; above execution.STOP_MAX_S
 ACKNOWLEDGED_MAX_S = 3.0  # for the server's last words; results are in the spool anyway
 CLOSED_MAX_S = 3.0
@@ -89,9 +86,8 @@ class Agent:
         self._slots = Slots(config.cpus, config.memory, config.gpus)
         self._servings: list[Serving] = []
         self._not_welcomed: set[str] = set(config.queues)
-        self._no_room: dict[str, asyncio.TimerHandle] = {}  # by queue
-        self._turns = Turns(dict(zip(config.queues, config.weights_of_queues, strict=True)))
-        self._turn: asyncio.TimerHandle | None = None
+        weights = dict(zip(config.queues, config.weights_of_queues, strict=True))
+        self._spread = Spread(config.credit, weights, lambda: self._slots.free_cpus)
         self._stopping = asyncio.Event()
         self._hurrying = asyncio.Event()
 
@@ -129,7 +125,7 @@ class Agent:
             self._machine = Machine(
                 config,
                 self._runtime,
-                on_change=self._spread_credit,
+                on_change=self._on_holds,
                 in_hand=lambda: {key for one in self._servings for key in one.in_hand},
                 relieve=workspaces.relieve,
             )
@@ -201,10 +197,7 @@ class Agent:
             self._machine.on_unavailable(error)
 
     async def _close(self, workspaces: Workspaces, spool: Keeping | None) -> None:
-        for timer in self._no_room.values():
-            timer.cancel()
-        if self._turn is not None:
-            self._turn.cancel()
+        self._spread.close()
         await self._machine.close()
         await self._runtime.close()
         await workspaces.close()
@@ -220,10 +213,10 @@ class Agent:
             workspaces=workspaces,
             slots=self._slots,
             spool=spool,
-            on_slots=self._on_slots,
-            on_took=self._on_took,
+            on_slots=self._spread.on_slots,
+            on_took=self._spread.on_took,
             on_left_over_gone=self._machine.sweep_soon,
-            on_no_room=self._on_no_room,
+            on_no_room=self._spread.on_no_room,
             on_unavailable=self._machine.on_unavailable,
             disk_is_full=self._machine.disk_is_full,
             on_works=self._machine.on_works,
@@ -235,7 +228,8 @@ class Agent:
         self._servings = [
             Serving(queue, shared, left_over.get(queue, ())) for queue in self._config.queues
         ]
-        self._spread_credit()
+        self._on_holds()
+        self._spread.begin(self._servings)
         watching = asyncio.create_task(self._machine.watch(), name="gridd-worker watch")
         serving = [asyncio.create_task(s.run(), name=s.queue) for s in self._servings]
         stopping = asyncio.create_task(self._stopping.wait())
@@ -288,51 +282,8 @@ class Agent:
                 for one in self._servings:
                     await wait(one)
 
-    # --- credit -----------------------------------------------------------------------------
-
-    def _spread_credit(self) -> None:
-        """One queue: all of it, the server counts what is free. Several queues do not know of
-        each other, so each is offered what it holds and its share of what is free now."""
-        active = {one.queue: one.conversation.active for one in self._servings}
-        free = max(0, min(self._config.credit - sum(active.values()), int(self._slots.free_cpus)))
-        several = len(self._servings) > 1
-        shares = self._turns.shares(free) if several else {}
-        for one in self._servings:
-            if self._machine.holds:
-                one.set_credit(0)
-            elif one.queue in self._no_room:
-                one.set_credit(active[one.queue])
-            elif several:
-                one.set_credit(active[one.queue] + shares[one.queue])
-            else:
-                one.set_credit(self._config.credit)
-        if several and free and self._turn is None:
-            self._turn = asyncio.get_running_loop().call_later(TURN_S, self._on_turn)
-
-    def _on_turn(self) -> None:
-        self._turn = None
-        if self._turns.turn_over():
-            self._spread_credit()
-
-    def _on_slots(self) -> None:
-        if len(self._servings) > 1:
-            self._spread_credit()
-
-    def _on_took(self, queue: str) -> None:
-        self._turns.took(queue)
-        self._on_slots()
-
-    def _on_no_room(self, queue: str) -> None:
-        former = self._no_room.pop(queue, None)
-        if former is not None:
-            former.cancel()
-        loop = asyncio.get_running_loop()
-        self._no_room[queue] = loop.call_later(NO_ROOM_S, self._on_room, queue)
-        self._spread_credit()
-
-    def _on_room(self, queue: str) -> None:
-        del self._no_room[queue]
-        self._spread_credit()
+    def _on_holds(self) -> None:
+        self._spread.hold(bool(self._machine.holds))
 
     # --- said once ----------------------------------------------------------------------------
 
@@ -352,53 +303,3 @@ class Agent:
             f"gridd-worker {self._worker} serves {', '.join(config.queues)} at "
             f"{config.api_address} with {has}, runtime {config.runtime}"
         )
-
-
-def make_runtime(config: Config, worker: str, *, owner: bool = True) -> Runtime:
-    """The runtime that the owner chose; imported only then. ``owner``: this process holds the data
-    directory; without that nothing in there is touched."""
-    disk = DiskWatch(config.job_disk, config.min_free_disk, [config.data_directory])
-    match config.runtime:
-        case "docker":
-            from gridd_worker.docker import DockerRuntime
-            from gridd_worker.docker_config import ContainerOptions
-            from gridd_worker.docker_images import ImageOptions
-
-            images = ImageOptions(
-                data=config.data_directory if owner else None,
-                api=config.api_address,
-                bytes_max=config.image_cache,
-                age_ms_max=config.image_max_age_ms,
-                pull_s=config.pull_timeout_ms / 1000,
-                build_s=config.build_timeout_ms / 1000,
-                # The engine's builder can't be given a runtime: strangers' code would run in
-                # another one than the owner asks for.
-                builds=not config.no_builds and config.docker_runtime is None,
-                builder=config.builder,
-                shared=config.mode != "local",
-                registry_auth=config.registry_auth,
-                git_credentials=config.git_credentials,
-                private_addresses=config.private_addresses == "allow",
-            )
-            containers = ContainerOptions(
-                network=config.job_network,
-                runtime=config.docker_runtime,
-                user=config.user,
-                memory_max=config.memory,
-            )
-            grid = hashlib.sha256(config.api_address.encode()).hexdigest()[:16]
-            return DockerRuntime(
-                worker=worker,
-                grid=grid,
-                images=images,
-                containers=containers,
-                disk=disk,
-            )
-        case "process":
-            from gridd_worker.process import ProcessRuntime
-
-            return ProcessRuntime(network_limited=config.job_network != "lan", disk=disk)
-        case "null":
-            from gridd_worker.null import NullRuntime
-
-            return NullRuntime()

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from gridd_protocol import __version__
-from gridd_worker.agent import CannotStart, make_runtime, run_worker
+from gridd_worker.agent import CannotStart, run_worker
 from gridd_worker.config import QUEUES, SETTINGS, Config, ConfigError, load
 from gridd_worker.log import set_up
 from gridd_worker.runtime import Finding
+from gridd_worker.runtimes import make_runtime
 from gridd_worker.view import View, wanted
 
 _RUN_HELP = """\

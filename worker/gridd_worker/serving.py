@@ -102,6 +102,11 @@ class Serving:
         return len(self._running)
 
     @property
+    def active(self) -> int:
+        """Attempts in hand that have not ended."""
+        return self.conversation.active
+
+    @property
     def in_hand(self) -> set[Key]:
         """The attempts whose runs are ours to end."""
         return {(self.queue, job, attempt) for job, attempt in self._running}

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from gridd_protocol.definitions import Definition
-from gridd_worker.agent import make_runtime
 from gridd_worker.config import load
 from gridd_worker.docker import DockerRuntime
 from gridd_worker.docker_config import (
@@ -18,6 +17,7 @@ from gridd_worker.docker_config import (
 )
 from gridd_worker.process import ProcessRuntime
 from gridd_worker.runtime import Allowance, RuntimeUnavailable, Task
+from gridd_worker.runtimes import make_runtime
 
 FOLDER = Path("/data")
 
