@@ -26,16 +26,12 @@ from gridd.rooms import ClientFrames, ClientPeer, Room, WorkerPeer
 from gridd.submission import read_submission
 from gridd.trouble import Trouble
 from gridd.upkeep import Upkeep
+from gridd.waking import Waking
 from gridd.webhooks.webhooks import Webhooks
 from gridd_protocol.errors import ErrorCode, ProtocolError
 
 log = logging.getLogger("gridd")
 
-_LOOK_S = 1.0
-"""How often the daemon looks at its clock, to notice that it was stopped itself."""
-_STOPPED_MS = 2_000
-"""Between two looks: more than that means that we were stopped (a suspended machine, SIGSTOP), not
-the peers. They could not be heard, so no lease may be taken back for it."""
 _TRY_AGAIN_LATER = 1013  # the close code of the WebSocket registry
 
 
@@ -62,8 +58,7 @@ class Daemon(Reading):
         self._refs = itertools.count(1)
         self.failed: asyncio.Future[None]
         self._trouble = Trouble(journal, self._read_again, self._begin, self._fail)
-        self._looked_ms = 0
-        self._next_look: asyncio.TimerHandle
+        self._waking = Waking(self.clock, self._ring, self._renew, self.meters.looked)
         self._upkeep: asyncio.Task[None]
 
     def start(self) -> None:
@@ -73,8 +68,7 @@ class Daemon(Reading):
         self._show(self._recovered)
         self._recovered = None
         self._begin()
-        self._looked_ms = self.clock.now_ms()
-        self._look()
+        self._waking.start()
 
     def _show(self, found: Recovered) -> None:
         """Let readers see what was found on the disk."""
@@ -99,7 +93,7 @@ class Daemon(Reading):
         now = self.clock.now_ms()
         for queue, room in self._rooms.items():
             self._committer.take(queue, room.engine.start(now))
-            self._arm(queue, room)
+            self._waking.arm(queue, room)
         self._upkeep = asyncio.get_running_loop().create_task(self._housekeeping().run())
 
     def _housekeeping(self) -> Upkeep:
@@ -132,7 +126,7 @@ class Daemon(Reading):
     async def close(self) -> None:
         """Make durable what was taken, keep a snapshot. Peers are gone by now, and the journal
         stays open for its owner to close."""
-        self._next_look.cancel()
+        self._waking.stop()
         await self._trouble.stop()
         self._upkeep.cancel()
         await asyncio.wait({self._upkeep})
@@ -159,7 +153,7 @@ class Daemon(Reading):
             self._fail(error)
             raise self._unavailable() from None
         self._committer.take(queue, effects)
-        self._arm(queue, room)
+        self._waking.arm(queue, room)
 
     def room(self, queue: str) -> Room:
         """The room of ``queue``, made when it is not there. Raises as ``check_room``."""
@@ -253,42 +247,18 @@ class Daemon(Reading):
         if room is not None:
             room.carry_out(effect)
 
-    def _arm(self, queue: str, room: Room) -> None:
-        """Have the engine woken when it asked to be."""
-        due = room.engine.next_alarm()
-        if due == room.alarm_at:
-            return
-        if room.alarm is not None:
-            room.alarm.cancel()
-            room.alarm = None
-        room.alarm_at = due
-        if due is not None:
-            delay = max(due - self.clock.now_ms(), 0) / 1000
-            room.alarm = asyncio.get_running_loop().call_later(delay, self._ring, queue, room)
-
     def _ring(self, queue: str, room: Room) -> None:
         room.alarm = None
         if self._rooms.get(queue) is not room or self.trouble is not None:
             return
-        self._notice_stop()
+        self._waking.notice_stop()
         room.alarm_at = None
         self.step(queue, ev.AlarmRang())
         self._forget_if_empty(queue)
 
-    def _look(self) -> None:
-        self._notice_stop()
-        self.meters.looked(_LOOK_S)
-        self._next_look = asyncio.get_running_loop().call_later(_LOOK_S, self._look)
-
-    def _notice_stop(self) -> None:
-        """A server that was stopped gives each lease its full term again, as after a restart:
-        workers that found it silent are on their way back to it."""
-        now = self.clock.now_ms()
-        away_ms, self._looked_ms = now - self._looked_ms, now
-        if away_ms > _STOPPED_MS:
-            log.warning("this server was stopped for %d ms; leases begin anew", away_ms)
-            for room in self._rooms.values():
-                room.engine.renew(now)
+    def _renew(self, now: int) -> None:
+        for room in self._rooms.values():
+            room.engine.renew(now)
 
     def _located(self, record: Record, position: Position) -> None:
         if type(record) is Expired:

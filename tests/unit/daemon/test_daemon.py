@@ -330,7 +330,7 @@ async def test_a_server_that_was_stopped_gives_every_lease_its_full_term_again(w
     ):
         monkeypatch.setattr(world.daemon.clock, "now_ms", lambda later=later: now + later)
         if state == "Queued":
-            world.daemon._looked_ms = now + later - 1_000
+            world.daemon._waking._looked_ms = now + later - 1_000
         room.alarm.cancel()
         world.daemon._ring("q", room)
         view = await world.daemon.job("q", job)

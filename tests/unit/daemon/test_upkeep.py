@@ -87,7 +87,7 @@ class World:
         """Come back from the files alone."""
         daemon: Any = self.daemon
         daemon._upkeep.cancel()
-        daemon._next_look.cancel()
+        daemon._waking.stop()
         await daemon._committer.close()
         self.journal.close()
         self.open()
