@@ -22,15 +22,14 @@ from gridd.journal.format import (
     HEADER_BYTES,
     ID_BYTES,
     SEGMENT_MAGIC,
-    Broken,
     Header,
-    SegmentWalk,
     batch_bytes_bound,
     encode_batch,
     encode_header,
-    read_frame,
 )
 from gridd.journal.fs import File, Files, Lock, LockHeld, RealFiles
+from gridd.journal.held import Held
+from gridd.journal.log_reader import LogReader
 from gridd.journal.names import (
     LOCK_NAME,
     PART_SUFFIX,
@@ -40,7 +39,6 @@ from gridd.journal.names import (
     snapshot_path,
 )
 from gridd.journal.opening import Found, cut_back, inspect
-from gridd.journal.readers import OpenSegments
 from gridd.journal.snapshots import newest_snapshot, write_snapshot
 
 logger = logging.getLogger("gridd.journal")
@@ -91,7 +89,6 @@ class FileJournal:
         # kernel may drop the pages and call the next sync a success.
         self._refusal: JournalError | None = None
         self._closed = False
-        self._readers = OpenSegments(self._open_segment)
         try:
             self._lock = self._take_lock()
             try:
@@ -118,10 +115,8 @@ class FileJournal:
             ) from None
 
     def _start(self, found: Found) -> None:
-        # ``_headers`` is replaced, never changed in place, and ``_end`` moves only after the
-        # sync: a reader in another thread sees the one or the other, both true.
-        self._headers = found.headers
-        self._end = found.end
+        self._held = Held(found.headers, found.end)
+        self._reader = LogReader(self._directory, self._held, self._open_segment)
         self._epoch = found.epoch + 1
         for name in self._fs.list(self._directory):
             if name.endswith(PART_SUFFIX):
@@ -136,13 +131,13 @@ class FileJournal:
             self._write([])
         else:
             self._create_segment(1)
-        self._marked_end = self._end
+        self._marked_end = self._held.end
 
     def _create_segment(self, number: int) -> None:
         header = Header(
             self._random_bytes(ID_BYTES),
             number,
-            self._end.offset,
+            self._held.end.offset,
             self._epoch,
             self._now_ms(),
         )
@@ -158,14 +153,13 @@ class FileJournal:
                 self._fs.remove(segment_path(self._directory, number))
             raise
         self._file = file
-        self._headers = {**self._headers, number: header}
-        self._end = Position(number, HEADER_BYTES)
+        self._held.begin(number, header)
 
     # -- writing
 
     @property
     def end(self) -> Position:
-        return self._end
+        return self._held.end
 
     @property
     def epoch(self) -> int:
@@ -176,10 +170,10 @@ class FileJournal:
         """See ``Journal.append``. One write and one sync; ``ValueError`` for a payload too long."""
         if self._refusal:
             raise type(self._refusal)(str(self._refusal))
-        if after != self._end:
+        if after != self._held.end:
             raise Fenced(
                 f"{self._directory}: the writer believes that the end is {after.segment}/"
-                f"{after.offset}, it is {self._end.segment}/{self._end.offset}"
+                f"{after.offset}, it is {self._held.end.segment}/{self._held.end.offset}"
             )
         if not batch:
             return []
@@ -195,25 +189,26 @@ class FileJournal:
         """A lock can be got round (its file removed, a network disk). But who opens the journal
         writes a batch mark at once, so a size that is not ours tells."""
         size = self._file.size()
-        if size != self._end.offset:
+        segment, end = self._held.end
+        if size != end:
             self._refusal = Fenced(
-                f"{segment_path(self._directory, self._end.segment)}: has {size} bytes where this "
-                f"writer left {self._end.offset}: another process has written to it"
+                f"{segment_path(self._directory, segment)}: has {size} bytes where this "
+                f"writer left {end}: another process has written to it"
             )
             raise self._refusal
 
     def _is_full(self, batch_bytes: int) -> bool:
-        segment, used = self._end
+        segment, used = self._held.end
         if used == HEADER_BYTES:
             return False
-        begun_ms = self._headers[segment].created_ms
+        begun_ms = self._held.headers[segment].created_ms
         return (
             used + batch_bytes > self._segment_bytes
             or self._now_ms() - begun_ms >= self._segment_ms
         )
 
     def _roll(self) -> None:
-        sealed, full = self._file, self._end
+        sealed, full = self._file, self._held.end
         try:
             self._create_segment(full.segment + 1)
         except FileExistsError as error:
@@ -223,19 +218,20 @@ class FileJournal:
         logger.info("segment %d sealed with %d bytes", full.segment, full.offset)
 
     def _write(self, batch: Sequence[bytes]) -> list[Position]:
-        segment, start = self._end
-        data, offsets = encode_batch(self._headers[segment], self._epoch, start, batch)
+        segment, start = self._held.end
+        data, offsets = encode_batch(self._held.headers[segment], self._epoch, start, batch)
         seconds = _write_or_take_back(self._file, data, start)
         if self._synced is not None:
             self._synced(seconds)
-        self._end = Position(segment, start + len(data))
+        self._held.end = Position(segment, start + len(data))
         return [Position(segment, offset) for offset in offsets]
 
     def _give_up(self, error: OSError) -> WriteFailed:
         """Refuse all further appends."""
+        segment, end = self._held.end
         self._refusal = WriteFailed(
-            f"{segment_path(self._directory, self._end.segment)}: writing after byte "
-            f"{self._end.offset} failed: {error}. Nothing is written until the disk takes it again"
+            f"{segment_path(self._directory, segment)}: writing after byte "
+            f"{end} failed: {error}. Nothing is written until the disk takes it again"
         )
         return WriteFailed(str(self._refusal))
 
@@ -274,86 +270,34 @@ class FileJournal:
     def _last_segment_again(self) -> File:
         """On a new descriptor, up to the durable end and one empty batch, which shows that writes
         and syncs work."""
-        header = self._headers[self._end.segment]
-        file = cut_back(self._fs, self._directory, header, self._end, self._epoch)
+        segment, end = self._held.end
+        header = self._held.headers[segment]
+        file = cut_back(self._fs, self._directory, header, self._held.end, self._epoch)
         try:
-            data, _ = encode_batch(header, self._epoch, self._end.offset, [])
-            _write_or_take_back(file, data, self._end.offset)
+            data, _ = encode_batch(header, self._epoch, end, [])
+            _write_or_take_back(file, data, end)
         except BaseException:
             file.close()
             raise
-        self._end = self._marked_end = Position(self._end.segment, self._end.offset + len(data))
+        self._held.end = self._marked_end = Position(segment, end + len(data))
         return file
 
     # -- reading
 
     def replay(self, after: Position = START) -> Iterator[tuple[Position, bytes]]:
-        """See ``Journal.replay``. Up to what is durable now; memory: a chunk and one payload.
-
-        From ``START`` it begins with the oldest segment held. Any other position whose records
-        are not all held, or that is past the end, is ``Damaged`` at once.
-        """
-        end = self._end  # before the headers: they are then at least as new
-        headers = self._headers
-        first = min(headers)
-        if after > end:
-            raise damaged(
-                segment_path(self._directory, after.segment),
-                after.offset,
-                f"it is needed from there on, but the journal ends at {end.segment}/{end.offset}",
-            )
-        begins_at_first = after == (first - 1, headers[first].offset)
-        if after.segment < first and after != START and not begins_at_first:
-            raise damaged(
-                segment_path(self._directory, after.segment),
-                after.offset,
-                f"it is needed from there on, but the oldest segment held is {first}",
-            )
-        return self._replay(headers, max(after, Position(first, 0)), end)
-
-    def _replay(
-        self, headers: dict[int, Header], after: Position, end: Position
-    ) -> Iterator[tuple[Position, bytes]]:
-        for number in range(after.segment, end.segment + 1):
-            path = segment_path(self._directory, number)
-            stop = end.offset if number == end.segment else headers[number + 1].offset
-            start = after.offset if number == after.segment else 0
-            try:
-                file = self._fs.open(path)
-                try:
-                    yield from SegmentWalk(file, headers[number], stop).records(start)
-                finally:
-                    file.close()
-            except Broken as broken:
-                raise damaged(path, broken.offset, broken.reason) from None
-            except OSError as error:
-                raise JournalError(f"{path}: {error}") from error
+        """See ``Journal.replay`` and ``LogReader.replay``."""
+        return self._reader.replay(after)
 
     def read(self, position: Position) -> bytes:
         """See ``Journal.read``. ``KeyError`` also for a place that nothing was written to yet."""
-        end = self._end  # before the headers: they are then at least as new
-        headers = self._headers
-        if position.segment not in headers or position >= end:
-            raise KeyError(position)
-        path = segment_path(self._directory, position.segment)
-        last = position.segment == end.segment
-        stop = end.offset if last else headers[position.segment + 1].offset
-        try:
-            with self._readers.borrow(position.segment) as file:
-                return read_frame(file, position.offset, stop)
-        except Broken as broken:
-            raise damaged(path, broken.offset, broken.reason) from None
-        except OSError as error:
-            if position.segment not in self._headers:  # forgotten just now
-                raise KeyError(position) from None
-            raise JournalError(f"{path}: {error}") from error
+        return self._reader.read(position)
 
     def _open_segment(self, number: int) -> File:
         return self._fs.open(segment_path(self._directory, number))
 
     def sealed(self) -> list[tuple[int, int]]:
         """See ``Journal.sealed``. The next one is begun in the moment in which one is closed."""
-        headers, now_ms = self._headers, self._now_ms()
+        headers, now_ms = self._held.headers, self._now_ms()
         return [(n, now_ms - headers[n + 1].created_ms) for n in sorted(headers)[:-1]]
 
     # -- snapshots, and forgetting
@@ -362,8 +306,8 @@ class FileJournal:
         """See ``Journal.write_snapshot``. May run beside ``append``. A failure is a
         ``JournalError`` and harms neither the log nor the older snapshots. The last two are kept.
         """
-        if at > self._end:
-            raise ValueError(f"snapshot at {at}, but the journal ends at {self._end}")
+        if at > self._held.end:
+            raise ValueError(f"snapshot at {at}, but the journal ends at {self._held.end}")
         drawn = self._random_bytes(ID_BYTES)
         header = Header(drawn, at.segment, at.offset, self._epoch, self._now_ms())
         write_snapshot(self._fs, self._directory, header, payloads)
@@ -372,7 +316,7 @@ class FileJournal:
         """See ``Journal.read_snapshot``. ``Damaged`` when none is whole though the log relies on
         one, having forgotten its beginning."""
         snapshot = newest_snapshot(self._fs, self._directory)
-        first = min(self._headers)
+        first = min(self._held.headers)
         if snapshot is None and first > 1:
             path = snapshot_path(self._directory, Position(first, HEADER_BYTES))
             raise damaged(path, 0, f"no whole snapshot is left, and the log begins with {first}")
@@ -385,15 +329,14 @@ class FileJournal:
         if not snapshots:
             return
         limit = min(before, snapshots[-1])
-        for number in sorted(self._headers)[:-1]:
-            if Position(number, self._headers[number + 1].offset) > limit:
+        for number in sorted(self._held.headers)[:-1]:
+            if Position(number, self._held.headers[number + 1].offset) > limit:
                 break
             self._drop(number)
 
     def _drop(self, number: int) -> None:
-        header = self._headers[number]
-        self._headers = {n: other for n, other in self._headers.items() if n != number}
-        self._readers.drop(number)
+        header = self._held.drop(number)
+        self._reader.drop(number)
         path = segment_path(self._directory, number)
         try:
             # The snapshot's name and the removal before this one are durable first, so that a
@@ -403,7 +346,7 @@ class FileJournal:
                 self._fs.remove(path)
         except OSError as error:
             # Still held: dropping the one behind it would leave a gap.
-            self._headers = {**self._headers, number: header}
+            self._held.take_back(number, header)
             raise JournalError(f"{path}: can't be removed: {error}") from error
         logger.info("segment %d forgotten", number)
 
@@ -415,7 +358,7 @@ class FileJournal:
         if self._closed:
             return
         self._closed = True
-        if self._refusal is None and self._end != self._marked_end:
+        if self._refusal is None and self._held.end != self._marked_end:
             try:
                 self._check_alone()
                 self._write([])
@@ -423,7 +366,7 @@ class FileJournal:
                 logger.warning("%s: closing without a last mark: %s", self._directory, error)
         self._refusal = self._refusal or WriteFailed(f"{self._directory}: the journal is closed")
         self._file.close()
-        self._readers.close()
+        self._reader.close()
         self._lock.close()
 
 

@@ -192,7 +192,7 @@ class Life:
             # itself, and is fenced when it tries to write on.
             self._behind.clear()
             return
-        world.history.compare(engine, min(self.journal._headers))
+        world.history.compare(engine, min(self.journal._held.headers))
         self.ledger = Ledger(world.settings.attempts_max, world.resources)
         for record in world.history.records:
             self.ledger.write(record)
@@ -248,7 +248,7 @@ class Life:
             self.world.later(10, self._stopped)
             return
         journal = self.journal
-        whole, end = journal._refusal is None, journal._end
+        whole, end = journal._refusal is None, journal._held.end
         marked = end == journal._marked_end
         try:
             journal.close()
@@ -257,7 +257,7 @@ class Life:
             return
         self.world.tell("the server has stopped")
         # Without a last mark it is as after a crash: the last batch may pass for a torn tail.
-        self.fell("kill", clean=whole and (marked or journal._end > end))
+        self.fell("kill", clean=whole and (marked or journal._held.end > end))
 
     # --- while it lives ---------------------------------------------------------------
 
