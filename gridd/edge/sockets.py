@@ -9,7 +9,8 @@ from gridd.daemon import Daemon
 from gridd.edge.client_frames import JsonFrames
 from gridd.edge.client_socket import ClientSocket
 from gridd.edge.parameters import queue_name
-from gridd.edge.upstream_worker import UpstreamWorker, WorkerPace
+from gridd.edge.upstream_pace import WorkerPace
+from gridd.edge.upstream_worker import UpstreamWorker
 from gridd.edge.worker_socket import WorkerSocket
 from gridd_protocol.codec import Codec
 from gridd_protocol.errors import ErrorCode, ProtocolError

@@ -1,6 +1,6 @@
 """What upstream's worker says, read (WIRE 2.5, 3.2), and what it can't take.
 
-Shapes only: which of it counts is ``upstream_worker``'s to judge. Members that nobody uses are
+Shapes only: which of it counts is ``upstream_talk``'s to judge. Members that nobody uses are
 not read, and unknown ones are ignored.
 """
 

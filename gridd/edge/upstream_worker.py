@@ -3,19 +3,15 @@
 Upstream's worker claims jobs by itself from the list that it is shown. It is shown only what the
 engine leased to it (an offer) and what it runs, so it never races another worker, and what a
 change costs does not grow with the queue (DESIGN 5.5). Towards the engine this is a worker like
-any other; whether it may report on a job is the engine's to judge. Where upstream's messages
-carry no attempt, the one that this connection was given is meant.
+any other.
 
-How a job is shown is decided in ``upstream_hand``, what a result becomes in ``upstream_results``.
+Owns the frames: what may come when, and how large. What they mean is ``upstream_talk``'s.
 """
 
 import asyncio
-import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
-import msgspec
 from aiohttp import WSMsgType, web
 
 from gridd.core.events import WorkerSaid
@@ -25,44 +21,20 @@ from gridd.edge.client_frames import JsonFrames
 from gridd.edge.frames import text_frame
 from gridd.edge.outbox import Outbox
 from gridd.edge.turns import Turn
-from gridd.edge.upstream_hand import SILENCE_S, Assignment, Hand, message
-from gridd.edge.upstream_results import native_result
-from gridd.edge.upstream_slots import Slots
+from gridd.edge.upstream_pace import WorkerPace
+from gridd.edge.upstream_talk import UpstreamTalk
 from gridd.edge.worker_socket import TRY_AGAIN_LATER_CLOSE
 from gridd_protocol import messages as m
 from gridd_protocol.errors import ErrorCode, ProtocolError, shown
 from gridd_protocol.limits import (
     FRAME_BYTES_MAX,
-    LOG_LINES_PER_MESSAGE_MAX,
     UPSTREAM_FRAME_BYTES_MAX,
     WORKER_OUTBOX_BYTES_MAX,
 )
-from gridd_protocol.names import check_job_id
-
-log = logging.getLogger("gridd")
 
 EARLY_FRAMES_MAX = 1_000
 """Frames that wait for the worker's registration: after a reconnect it sends first what it could
 not send before (WIRE 2.8)."""
-
-_REASONS = get_args(m.Reason)
-_STEPS = get_args(m.Step)
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerPace:
-    """Seconds. Upstream's own times, which these answer to, are in WIRE 2.8 and 6.3 to 6.6."""
-
-    tick: float = 1.0
-    first: float = 0.5  # it registers at once; else the first full state comes without it
-    full: float = 9.0  # between full states; it reconnects after 20 s without one
-    offer: float = 15.0  # to claim a job; it may look for the definition for 11 s
-    announce: float = 8.0  # to announce again what it ran before it reconnected
-    stop: float = 7.0  # it stops an unwanted job after 6 s; until then its slot is taken
-    doom: float = 2.0  # of the grace of a replaced job (4 or 8 s) before its worker is told
-    rest: float = 10.0  # without new offers, after one was not claimed
-    ended: float = 60.0  # an ended job is shown as Finished (WIRE 3.12)
-    silence: float = SILENCE_S  # a job that is not announced when it should be
 
 
 class UpstreamWorker:
@@ -79,31 +51,18 @@ class UpstreamWorker:
         self._loop = asyncio.get_running_loop()
         self._peer = daemon.new_ref()
         self._outbox: Outbox
-        self._registered: tuple[str, str, m.Resources, int] | None = None
-        self._hand = self._new_hand("", 0, 0)
-        self._slots = Slots(self._pace.stop, self._pace.rest)
-        self._credit = 0  # as the engine knows it
+        self._talk = UpstreamTalk(self._room, frames, self, daemon.clock.now_ms, self._pace)
         self._early: list[str] = []
         self._early_bytes = 0
-        self._welcomed = asyncio.Event()
-        self._welcomed.set()  # cleared while the answer to a hello is awaited
-        self._full_at: float | None = None  # when the last full state left
-        self._full_due = False
         self._said = False  # the frame under way was a sign of life to the engine
         self._ticking: asyncio.TimerHandle
-        self._handlers: dict[str, Callable[[msgspec.Raw], None]] = {
-            "StateChange": self._on_state_change,
-            "JobStatusLogs": self._on_logs,
-            "RequestJobDefinitions": self._on_definitions,
-            "WorkerStatusResponse": lambda _: None,
-        }
 
     async def run(self, ws: web.WebSocketResponse, transport: asyncio.WriteTransport) -> None:
         self._outbox = Outbox(
-            transport, bytes_max=WORKER_OUTBOX_BYTES_MAX, before_flush=self._push_states
+            transport, bytes_max=WORKER_OUTBOX_BYTES_MAX, before_flush=self._talk.push_states
         )
         self._daemon.join_worker(self._queue, self._peer, self)
-        self._room.keepers[self._peer] = self._on_deleted
+        self._room.keepers[self._peer] = self._talk.deleted
         self._ticking = self._loop.call_later(min(self._pace.first, self._pace.tick), self._tick)
         sockets = self._daemon.meters.sockets
         number = sockets.begin("upstream-worker", self._outbox)
@@ -112,7 +71,7 @@ class UpstreamWorker:
             async for frame in ws:
                 if frame.type is WSMsgType.TEXT:
                     self._read(frame.data)
-                    await self._welcomed.wait()
+                    await self._talk.welcomed.wait()
                     self._read_early()
                     await turn.spend(len(frame.data))
                 if self._outbox.closed:
@@ -127,103 +86,11 @@ class UpstreamWorker:
     # --- rooms.WorkerPeer: what the engine says ----------------------------------------
 
     def send(self, said: m.ToWorker) -> None:
-        if isinstance(said, m.Push):
-            self._on_push(said)
-        elif isinstance(said, m.Welcome):
-            self._on_welcome(said)
-        elif isinstance(said, m.Acknowledged):
-            self._outbox.wake()  # its end is shown with whatever it is offered next
-        elif isinstance(said, m.Cancel | m.Stale):
-            self._on_over(said.job, said.attempt)
-        elif isinstance(said, m.Error):
-            log.warning("refused for upstream's worker %s: %s", self._hand.worker, said.message)
+        self._talk.told(said)
 
     def close(self, code: int, reason: str) -> None:
         self._outbox.close_after_sending(code, reason)
-        self._welcomed.set()
-
-    def _on_welcome(self, welcome: m.Welcome) -> None:
-        """``kept`` is all that it holds, since the hello named all that the engine leased to it.
-        Whether the worker still has it is for the worker to announce."""
-        known = self._hand.jobs
-        assert self._registered is not None, "welcomed before it registered"
-        name, _, has, slots = self._registered
-        hand = self._new_hand(name, has.gpus, slots)
-        due = self._loop.time() + self._pace.announce
-        for kept in welcome.kept:
-            former = known.get(kept.job)
-            lease = self._room.lease(name, kept.job)
-            if former is not None and former.attempt == kept.attempt:
-                hand.put(former)
-            elif lease is not None:
-                assignment = Assignment(
-                    job=kept.job,
-                    attempt=kept.attempt,
-                    definition=um.limited(lease.definition.decode(), lease.run_ms_max),
-                    base=lease.view,
-                    phase="expected",
-                    due=due,
-                    cursor=kept.cursor,
-                )
-                hand.put(assignment)
-        for one in known.values():
-            if one.phase == "ended" and one.job not in hand.jobs:
-                hand.put(one)
-        self._hand = hand
-        self._welcomed.set()
-        self._outbox.push(self._frames.workers(self._room.engine.sessions.views()))
-        self._show_all()
-
-    def _new_hand(self, worker: str, gpus: int, slots: int) -> Hand:
-        return Hand(worker, gpus=gpus, slots=slots, silence=self._pace.silence)
-
-    def _on_push(self, push: m.Push) -> None:
-        lease = self._room.lease(self._hand.worker, push.job)
-        if lease is None or lease.attempt != push.attempt:
-            return  # taken back meanwhile; that is on its way to us
-        assignment = Assignment(
-            job=push.job,
-            attempt=push.attempt,
-            definition=um.limited(push.definition, push.max_duration),
-            base=lease.view,
-            phase="offered",
-            due=self._loop.time() + self._pace.offer,
-        )
-        self._hand.put(assignment)
-        unfit = um.why_unfit(push.definition)
-        if unfit is not None:
-            self._loop.call_soon(self._refuse, assignment, unfit)  # not while effects go out
-            return
-        if self._slots.clearing(push.job):  # the killed run's end would answer for this one
-            why = "a former run of it is still being cleared away"
-            self._loop.call_soon(self._guarded, self._give_back, assignment, why)
-            return
-        self._slots.taken_up(push.job)
-        # So that it need not ask, which would hold up its claims for a second (WIRE 6.4).
-        definition = self._hand.definitions_frame([push.job])
-        assert definition is not None, push.job
-        self._outbox.push(definition)
-
-    def _on_over(self, job: str, attempt: int) -> None:
-        """The lease is over, and what runs is to be stopped. The absence from a full state says
-        so, and now: the next one in turn would come up to 9 s later (D21)."""
-        one = self._hand.jobs.get(job)
-        if one is None or one.attempt != attempt:
-            return
-        self._hand.drop(job)
-        if one.phase in ("running", "expected"):
-            self._slots.stops(job, self._loop.time())
-            self._loop.call_soon(self._guarded, self._say_credit)
-        self._show_all()
-
-    def _on_deleted(self, job: str) -> None:
-        """Files that it keeps of the job would be collected as results of the next run."""
-        one = self._hand.jobs.get(job)
-        if one is not None and one.phase == "ended":
-            self._hand.drop(job)
-        elif one is not None and one.phase != "offered":
-            self._slots.clears(job, self._loop.time())
-        self._outbox.push(message("ClearJobCache", {"jobId": job, "namespace": "_"}))
+        self._talk.welcomed.set()
 
     # --- what the worker says -----------------------------------------------------------
 
@@ -231,20 +98,20 @@ class UpstreamWorker:
         """One frame. Any frame is a sign of life."""
         self._said = False
         if text == "PING":
-            name = self._registered[0] if self._registered else "unknown"
-            self._outbox.push(text_frame(f"PONG {name}".encode()))
+            name = self._talk.name
+            said = "unknown" if name is None else name
+            self._outbox.push(text_frame(f"PONG {said}".encode()))
         elif text not in ("", "undefined"):
             self._guarded(self._dispatch, text)
-        if self._registered and not self._said:
-            self._guarded(self._say, m.Heartbeat())
+        if self._talk.name is not None and not self._said:
+            self._guarded(self.say, m.Heartbeat())
 
     def _dispatch(self, text: str) -> None:
         frame = um.read_frame(text)
         if frame.type == "WorkerRegistration":
-            self._on_registration(frame.payload)
+            self._talk.heard(frame.type, frame.payload)
             return
-        handler = self._handlers.get(frame.type)
-        if handler is None:
+        if not self._talk.knows(frame.type):
             raise ProtocolError(
                 ErrorCode.UNKNOWN_TYPE,
                 f"type {shown(frame.type)} is not one that a worker may send",
@@ -258,10 +125,10 @@ class UpstreamWorker:
                 field="frame",
                 limit=FRAME_BYTES_MAX,
             )
-        if self._registered is None:
+        if self._talk.name is None:
             self._keep_early(text)
         else:
-            handler(frame.payload)
+            self._talk.heard(frame.type, frame.payload)
 
     def _keep_early(self, text: str) -> None:
         self._early.append(text)
@@ -271,206 +138,19 @@ class UpstreamWorker:
             self.close(TRY_AGAIN_LATER_CLOSE, "too much was said before WorkerRegistration")
 
     def _read_early(self) -> None:
-        if self._registered is None or not self._early:
+        if self._talk.name is None or not self._early:
             return
         early, self._early = self._early, []
         for text in early:
             self._read(text)
-
-    def _on_registration(self, payload: msgspec.Raw) -> None:
-        told = um.read_as(payload, um.Registration, "payload")
-        has, slots = um.resources_of(told)
-        registered = (told.id, told.version, has, slots)
-        if registered == self._registered:
-            self._show_all()
-            return
-        another = self._registered is None or self._registered[0] != told.id
-        if another:
-            self._hand = self._new_hand(told.id, has.gpus, slots)
-        self._registered = registered
-        self._slots.register(slots, anew=another)
-        self._credit = self._credit_now()
-        running = [m.Held(job, attempt) for job, attempt in self._room.held(told.id).items()]
-        self._welcomed.clear()
-        self._say(
-            m.Hello(
-                worker=told.id,
-                version=told.version,
-                resources=has,
-                credit=self._credit,
-                running=running,
-            )
-        )
-
-    def _on_state_change(self, payload: msgspec.Raw) -> None:
-        change = um.read_as(payload, um.StateChange, "payload")
-        one = self._hand.jobs.get(change.job)
-        if one is None or one.phase == "ended":
-            self._on_unwanted(change, one)
-        elif change.state == "Running":
-            value = um.read_as(change.value, um.RunningValue, "payload.value")
-            self._on_running(one, um.wire_time(value.time))
-        elif change.state == "Finished":
-            self._on_finished(one, um.read_as(change.value, um.FinishedValue, "payload.value"))
-        else:
-            raise ProtocolError(
-                ErrorCode.BAD_MESSAGE,
-                f"payload.state is {shown(change.state)}; a worker says Running or Finished",
-                field="payload.state",
-            )
-
-    def _on_unwanted(self, change: um.StateChange, ended: Assignment | None) -> None:
-        """It speaks of a job that it does not hold: seeing how things are makes it stop."""
-        check_job_id(change.job, "payload.job")
-        if change.state != "Running":
-            self._slots.over(change.job)
-        elif self._slots.stops(change.job, self._loop.time()):
-            self._say_credit()
-        if ended is not None:
-            self._hand.changed.add(ended.job)
-        self._show_all()
-
-    def _on_running(self, one: Assignment, time: int) -> None:
-        """A claim, or a job announced again: after a reconnect, or because it was shown Queued."""
-        one.asked = None
-        if one.phase == "running":
-            return
-        was, one.phase, one.started = one.phase, "running", time
-        self._slots.woke()
-        self._hand.changed.add(one.job)  # to be guarded in the next frame, whatever that is about
-        if was == "offered":
-            self._say(m.Started(one.job, one.attempt, time))
-        self._say_credit()
-
-    def _on_finished(self, one: Assignment, value: um.FinishedValue) -> None:
-        if value.reason == "WorkerLost":
-            self._give_back(one, "the worker gave it up")
-            return
-        if value.reason not in _REASONS:
-            raise ProtocolError(
-                ErrorCode.BAD_MESSAGE,
-                f"payload.value.reason is {shown(value.reason)}; a worker says "
-                + ", ".join(_REASONS),
-                field="payload.value.reason",
-            )
-        told: m.Reason = value.reason  # type: ignore[assignment]
-        streamed = self._room.engine.logs.get(one.job)
-        now = self._daemon.clock.now_ms()
-        reason, result = native_result(told, bytes(value.result), streamed, now)
-        self._hand.end(one, reason, self._loop.time() + self._pace.ended)
-        self._say(m.Finished(one.job, one.attempt, reason, result))
-
-    def _on_logs(self, payload: msgspec.Raw) -> None:
-        told = um.read_as(payload, um.JobLogs, "payload")
-        one = self._hand.jobs.get(told.job)
-        if one is None or one.phase not in ("running", "expected") or told.step not in _STEPS:
-            return  # as upstream's server does (WIRE 2.5)
-        step: m.Step = told.step  # type: ignore[assignment]
-        lines = um.split_lines(told.logs)
-        for at in range(0, len(lines), LOG_LINES_PER_MESSAGE_MAX):
-            part = lines[at : at + LOG_LINES_PER_MESSAGE_MAX]
-            self._say(m.Log(one.job, one.attempt, step, one.cursor, part))
-            one.cursor += len(part)
-
-    def _on_definitions(self, payload: msgspec.Raw) -> None:
-        asked = um.read_as(payload, um.DefinitionsRequest, "payload").jobs
-        frame = self._hand.definitions_frame(asked)
-        if frame is not None:
-            self._outbox.push(frame)
-
-    # --- to the engine --------------------------------------------------------------------
-
-    def _say(self, said: m.FromWorker) -> None:
-        self._said = True
-        self._daemon.step(self._queue, WorkerSaid(self._peer, said))
-
-    def _credit_now(self) -> int:
-        return self._slots.credit(self._loop.time(), self._hand.busy)
-
-    def _say_credit(self) -> None:
-        credit = self._credit_now()
-        if credit != self._credit and self._registered is not None:
-            self._credit = credit
-            self._say(m.Credit(credit))
-
-    def _give_back(self, one: Assignment, why: str) -> None:
-        self._hand.drop(one.job)
-        self._show_all()
-        self._say(m.Release(one.job, one.attempt, why))
-
-    def _refuse(self, one: Assignment, unfit: str) -> None:
-        """A job that would end this worker's process is for others, or for nobody."""
-        if self._hand.jobs.get(one.job) is not one:
-            return
-        others = any(type(other) is not UpstreamWorker for other in self._room.able(one.job))
-        self._hand.drop(one.job)
-        if others:
-            said: m.FromWorker = m.Release(one.job, one.attempt, unfit)
-        else:
-            result: dict[str, Any] = {"error": unfit, "isTimedOut": False, "outputs": {}}
-            text = msgspec.json.encode(result).decode()
-            said = m.Finished(one.job, one.attempt, "Error", text)
-        self._guarded(self._say, said)
-
-    # --- time -----------------------------------------------------------------------------
 
     def _tick(self) -> None:
         self._ticking = self._loop.call_later(self._pace.tick, self._tick)
         if self._outbox.closed:
             return
         now = self._loop.time()
-        last = self._full_at
-        if last is None or now - last >= self._pace.full - self._pace.tick / 2:
-            self._show_all()
-        if self._registered is not None:
-            self._guarded(self._look_at_hand, now)
-
-    def _look_at_hand(self, now: float) -> None:
-        over = [one for one in self._hand.jobs.values() if one.due <= now]
-        if any(one.phase == "offered" for one in over):
-            self._slots.rest_from(now)
-            self._say_credit()
-        for one in over:
-            if one.phase == "offered":
-                self._give_back(one, "the worker did not claim it")
-            elif one.phase == "expected":
-                self._give_back(one, "the worker came back without it")
-            elif one.phase == "ended":
-                self._hand.drop(one.job)
-        self._look_at_replaced(now)
-        if self._slots.freed(now):
-            self._show_all()  # it looks for work only when it is shown something
-        self._say_credit()
-
-    def _look_at_replaced(self, now: float) -> None:
-        news = False
-        for one in self._hand.jobs.values():
-            lease = self._room.lease(self._hand.worker, one.job) if one.phase == "running" else None
-            if lease is None or lease.attempt != one.attempt:
-                continue
-            if lease.view.namespaces:
-                news |= self._hand.spare(one.job)
-            else:
-                news |= self._hand.doom(one.job, now, self._pace.doom)
-        if news:
-            self._outbox.wake()
-
-    # --- to the worker ----------------------------------------------------------------------
-
-    def _show_all(self) -> None:
-        self._full_due = True
-        self._outbox.wake()
-
-    def _push_states(self) -> None:
-        """At most one frame of states for all that changed in this turn."""
-        if not self._welcomed.is_set():
-            return  # what it holds is not known yet
-        if self._full_due:
-            self._full_due = False
-            self._full_at = self._loop.time()
-            self._outbox.push(self._hand.full_frame(self._full_at))
-        elif self._hand.changed:
-            self._outbox.push(self._hand.update_frame(self._loop.time()))
+        self._talk.show_in_time(now)
+        self._guarded(self._talk.look, now)
 
     def _guarded(self, act: Callable[..., None], *args: Any) -> None:
         """What it got wrong is told to it (it ignores the type) and disturbs nothing else."""
@@ -483,3 +163,21 @@ class UpstreamWorker:
             self._outbox.push(self._frames.error(error))
             if error.code is ErrorCode.UNAVAILABLE:
                 self.close(TRY_AGAIN_LATER_CLOSE, error.message)
+
+    # --- upstream_talk.Outlet ---------------------------------------------------------------
+
+    def push(self, frame: bytes) -> None:
+        self._outbox.push(frame)
+
+    def wake(self) -> None:
+        self._outbox.wake()
+
+    def say(self, said: m.FromWorker) -> None:
+        self._said = True
+        self._daemon.step(self._queue, WorkerSaid(self._peer, said))
+
+    def later(self, act: Callable[..., None], *args: Any) -> None:
+        self._loop.call_soon(self._guarded, act, *args)
+
+    def others_able(self, job: str) -> bool:
+        return any(type(other) is not UpstreamWorker for other in self._room.able(job))

@@ -18,7 +18,7 @@ from gridd.daemon import Daemon
 from gridd.edge.app import build_app
 from gridd.edge.client_frames import JsonFrames
 from gridd.edge.sockets import Sockets
-from gridd.edge.upstream_worker import WorkerPace
+from gridd.edge.upstream_pace import WorkerPace
 from gridd.journal.memory import MemoryJournal
 from gridd.webhooks.webhooks import Webhooks
 
