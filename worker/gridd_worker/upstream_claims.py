@@ -138,10 +138,12 @@ class Claims:
             self._finish(message.job, known, now_ms)
 
     def release(self, job: str, attempt: int, now_ms: int, wall_ms: int) -> None:
-        """Upstream has no giving back; saying that we lost it queues it again."""
+        """Upstream has no giving back; saying that we lost it queues it again, whoever runs it. So
+        that is said only where we are named; elsewhere ``_give_up_strays`` sees to it."""
         known = self._jobs.get(job)
         if known is not None and known.attempt == attempt:
-            self._words.lost(job, wall_ms)
+            if known.named_ms is not None:
+                self._words.lost(job, wall_ms)
             self._offers.leave_alone(job, now_ms + RELEASED_MS)
             self._forget(job)
         self._heard.append(Acknowledged(job, attempt))

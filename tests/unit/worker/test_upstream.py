@@ -594,6 +594,15 @@ def test_a_job_that_is_shown_as_ours_and_that_nobody_runs_is_given_up():
     assert kinds(world.state(a=("Running", "w2", 5))) == [Push]
 
 
+def test_giving_back_takes_nothing_from_another_that_runs_it_by_now():
+    world = World()
+    push = world.running()
+    world.again((JOB_A, push.attempt))
+    world.state(a=("Running", "w1", 5))
+    assert world.say(Release(JOB_A, push.attempt, "the engine is gone")) == []
+    assert world.state(a=("Running", "w1", 5)) == [Acknowledged(JOB_A, push.attempt)]
+
+
 def test_what_is_ours_for_a_moment_longer_is_not_given_up():
     world = World()
     push = world.running()
