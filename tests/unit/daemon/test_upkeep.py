@@ -125,7 +125,7 @@ class World:
         self.clock.ms += ms
         daemon: Any = self.daemon
         for queue, room in list(daemon._rooms.items()):
-            daemon._looked_ms = self.clock.ms  # it was not stopped: time was moved
+            daemon._waking._looked_ms = self.clock.ms  # it was not stopped: time was moved
             daemon._ring(queue, room)
         await self.daemon._durable()
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from gridd_worker import disk_use, disk_watch
-from gridd_worker.agent import make_runtime
 from gridd_worker.config import load
 from gridd_worker.disk_use import Excess, Part, SharedFolder, occupied, unnamed, written
 from gridd_worker.disk_watch import DiskWatch
 from gridd_worker.docker import DockerRuntime
 from gridd_worker.docker_disk import DockerDisk, _ContainerDisk, may_size_layers
 from gridd_worker.process import ProcessRuntime
+from gridd_worker.runtimes import make_runtime
 
 MB = 1 << 20
 
