@@ -33,7 +33,7 @@ from run import show
 from gridd_protocol import job_id
 from gridd_protocol.definitions import Definition
 from gridd_worker.config import machine_memory
-from gridd_worker.docker_config import LABEL_WORKER, ContainerOptions, container_config
+from gridd_worker.docker.config import LABEL_WORKER, ContainerOptions, container_config
 from gridd_worker.runtime import Allowance, Task
 
 IMAGE = "gridd-test:busybox"

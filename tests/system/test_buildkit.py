@@ -15,11 +15,11 @@ import aiodocker
 import pytest
 
 from gridd_protocol.definitions import Build, Definition
-from gridd_worker.docker import DockerRuntime
-from gridd_worker.docker_build import BuildRoom
-from gridd_worker.docker_config import ContainerOptions
-from gridd_worker.docker_images import ImageError, ImageOptions, Images
-from gridd_worker.image_store import ImageStore, now_ms
+from gridd_worker.docker.config import ContainerOptions
+from gridd_worker.docker.runtime import DockerRuntime
+from gridd_worker.images.build import BuildRoom
+from gridd_worker.images.images import ImageError, ImageOptions, Images
+from gridd_worker.images.store import ImageStore, now_ms
 from tests.system.support.registry import LOGIN, push, registry
 
 pytestmark = pytest.mark.docker

@@ -20,10 +20,10 @@ import pytest
 from aiohttp import web
 
 from gridd_protocol.definitions import Build, Definition
-from gridd_worker.docker import DockerRuntime
-from gridd_worker.docker_images import ImageError, ImageOptions, Images
-from gridd_worker.image_records import ImageRecords, Record
-from gridd_worker.image_store import ImageStore, now_ms
+from gridd_worker.docker.runtime import DockerRuntime
+from gridd_worker.images.images import ImageError, ImageOptions, Images
+from gridd_worker.images.records import ImageRecords, Record
+from gridd_worker.images.store import ImageStore, now_ms
 from tests.system.support.git_server import GitServer, git_server
 from tests.system.support.registry import LOGIN, push, registry
 
@@ -130,7 +130,7 @@ def dockerfile(*lines: str) -> str:
 async def test_a_branch_is_built_once_and_again_when_it_moved(
     bench, runtime, repository: GitServer, monkeypatch
 ):
-    monkeypatch.setattr("gridd_worker.build_fetch._FRESH_S", 0.0)
+    monkeypatch.setattr("gridd_worker.images.fetch._FRESH_S", 0.0)
     text = dockerfile("COPY word /word")
     repository.commit(Dockerfile=text, word="first")
     url = f"{repository.address}/r.git"

@@ -15,10 +15,11 @@ import aiodocker
 import pytest
 
 from gridd_protocol.definitions import Definition
-from gridd_worker import docker_run, docker_times
-from gridd_worker.docker import DockerRuntime
-from gridd_worker.docker_config import cache_volume
-from gridd_worker.docker_images import ImageError, ImageOptions, Images
+from gridd_worker.docker import run as docker_run
+from gridd_worker.docker import times as docker_times
+from gridd_worker.docker.config import cache_volume
+from gridd_worker.docker.runtime import DockerRuntime
+from gridd_worker.images.images import ImageError, ImageOptions, Images
 from gridd_worker.outputs import collect
 from gridd_worker.runtime import RuntimeUnavailable
 from gridd_worker.usage import Gauge
@@ -550,7 +551,7 @@ async def test_a_cut_line_costs_no_log_line_and_no_outcome(
 async def test_engine_gone_for_good_never_hangs(
     bench, line: Line, until: Callable[..., Any], monkeypatch, engine
 ):
-    monkeypatch.setattr("gridd_worker.docker_run._ENGINE_GONE_S", 1.0)
+    monkeypatch.setattr("gridd_worker.docker.run._ENGINE_GONE_S", 1.0)
     runtime = DockerRuntime(f"unix://{line.path}")
     await runtime.open()
     try:
@@ -620,7 +621,7 @@ async def test_the_age_of_a_container_does_not_count_on_the_wall_clock(
     )
     [container] = await containers(engine)
     state = (await engine.containers.container(container).show())["State"]
-    monkeypatch.setattr("gridd_worker.docker_times.time.time", lambda: time.time_ns() / 1e9 + 3_600)
+    monkeypatch.setattr("gridd_worker.docker.times.time.time", lambda: time.time_ns() / 1e9 + 3_600)
     assert 0 <= docker_times.age_s(container, state) < 30
     elsewhere = state | {"Pid": os.getpid()}  # as a worker in a container of its own may see it
     assert 3_590 < docker_times.age_s(container, elsewhere) < 3_630

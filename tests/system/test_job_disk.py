@@ -14,10 +14,11 @@ from typing import Any
 import aiodocker
 import pytest
 
-from gridd_worker import disk_watch, docker_disk
+from gridd_worker import disk_watch
 from gridd_worker.disk_watch import DiskWatch
-from gridd_worker.docker import DockerRuntime
-from gridd_worker.docker_config import cache_volume
+from gridd_worker.docker import disk as docker_disk
+from gridd_worker.docker.config import cache_volume
+from gridd_worker.docker.runtime import DockerRuntime
 from gridd_worker.runtime import Outcome
 
 pytestmark = pytest.mark.docker

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from gridd_worker.cgroups import usable
 from gridd_worker.disk_watch import DiskWatch
-from gridd_worker.process import ProcessRuntime
+from gridd_worker.process.cgroups import usable
+from gridd_worker.process.runtime import ProcessRuntime
 from gridd_worker.usage import Gauge
 
 WAYS = ["sandbox", "direct"]

@@ -20,8 +20,8 @@ import pytest
 from aiohttp import web
 
 from gridd_protocol.names import NO_NETWORK_TAG
-from gridd_worker.docker import DockerRuntime
-from gridd_worker.docker_config import NETWORKS, ContainerOptions
+from gridd_worker.docker.config import NETWORKS, ContainerOptions
+from gridd_worker.docker.runtime import DockerRuntime
 from gridd_worker.files import FileLimits
 from gridd_worker.outputs import OutputError, collect
 from gridd_worker.runtime import RuntimeUnavailable
@@ -400,7 +400,7 @@ async def test_a_network_that_can_not_be_kept_is_refused(monkeypatch):
     async def fails(*_: str) -> str:
         return "the packet filter is not there"
 
-    monkeypatch.setattr("gridd_worker.docker_network._iptables", fails)
+    monkeypatch.setattr("gridd_worker.docker.network._iptables", fails)
     with pytest.raises(RuntimeUnavailable, match="--job-network public can't be had: "):
         await DockerRuntime(containers=ContainerOptions(network="public")).open()
     async with opened() as runtime:

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from gridd_protocol.messages import Kind, LogLine
-from gridd_worker import upstream, upstream_claims
 from gridd_worker.agent import Agent
 from gridd_worker.config import Config
 from gridd_worker.runtime import LogSink, Outcome, Runtime, Task
+from gridd_worker.upstream import claims as upstream_claims
+from gridd_worker.upstream import dialect as upstream
 from tests.system.support.upstream_server import UpstreamServer
 
 

@@ -8,7 +8,7 @@ from gridd.core.effects import JobView
 from gridd_protocol.units import parse_bytes, parse_duration
 from gridd_worker.commandline import CommandError, split_command
 from gridd_worker.config_values import gpus
-from gridd_worker.docker_progress import event_text
+from gridd_worker.images.progress import event_text
 from gridd_worker.preference import preferred
 from tests.upstream.player import transcript
 

@@ -23,7 +23,7 @@ from gridd_protocol.messages import SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK, ToWor
 from gridd_worker.actions import Action, Welcomed
 from gridd_worker.conversation import Conversation
 from gridd_worker.delays import Delays, End, end_of
-from gridd_worker.upstream import UpstreamDialect
+from gridd_worker.upstream.dialect import UpstreamDialect
 from gridd_worker.wire import Native, Wire
 
 OPEN_TIMEOUT_S = 10.0

@@ -13,9 +13,9 @@ def make_runtime(config: Config, worker: str, *, owner: bool = True) -> Runtime:
     disk = DiskWatch(config.job_disk, config.min_free_disk, [config.data_directory])
     match config.runtime:
         case "docker":
-            from gridd_worker.docker import DockerRuntime
-            from gridd_worker.docker_config import ContainerOptions
-            from gridd_worker.docker_images import ImageOptions
+            from gridd_worker.docker.config import ContainerOptions
+            from gridd_worker.docker.runtime import DockerRuntime
+            from gridd_worker.images.images import ImageOptions
 
             images = ImageOptions(
                 data=config.data_directory if owner else None,
@@ -48,7 +48,7 @@ def make_runtime(config: Config, worker: str, *, owner: bool = True) -> Runtime:
                 disk=disk,
             )
         case "process":
-            from gridd_worker.process import ProcessRuntime
+            from gridd_worker.process.runtime import ProcessRuntime
 
             return ProcessRuntime(network_limited=config.job_network != "lan", disk=disk)
         case "null":

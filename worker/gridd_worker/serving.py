@@ -23,7 +23,7 @@ from gridd_worker.rival import is_connected
 from gridd_worker.runtime import Key
 from gridd_worker.shared import Shared
 from gridd_worker.spool import queue_hash
-from gridd_worker.upstream import UpstreamDialect
+from gridd_worker.upstream.dialect import UpstreamDialect
 from gridd_worker.view import JobPicture
 
 _log = logging.getLogger("gridd_worker")

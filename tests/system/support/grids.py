@@ -9,7 +9,7 @@ from typing import Any
 
 import aiodocker
 
-from gridd_worker.docker_config import cache_volume
+from gridd_worker.docker.config import cache_volume
 from tests.system.support.processes import Api, Server, Worker, api, killed_at_end, until
 
 IMAGE = "gridd-test:busybox"

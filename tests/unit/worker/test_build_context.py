@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from gridd_protocol.definitions import Build
-from gridd_worker.build_context import arrange, write_tar
-from gridd_worker.image_error import ImageError
+from gridd_worker.images.context import arrange, write_tar
+from gridd_worker.images.error import ImageError
 
 
 @pytest.fixture

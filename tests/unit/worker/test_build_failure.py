@@ -2,8 +2,8 @@
 
 import pytest
 
-from gridd_worker.build_failure import ClassicPlace, placed, vertex_line
-from gridd_worker.image_error import ImageError
+from gridd_worker.images.error import ImageError
+from gridd_worker.images.failure import ClassicPlace, placed, vertex_line
 
 TEXT = """# a comment
 ARG V=1

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from gridd_worker import build_git
-from gridd_worker.build_git import GitFetcher, GitLimits
-from gridd_worker.build_source import Git
-from gridd_worker.credentials import GitLogin
-from gridd_worker.image_error import ImageError
+from gridd_worker.images import git as build_git
+from gridd_worker.images.credentials import GitLogin
+from gridd_worker.images.error import ImageError
+from gridd_worker.images.git import GitFetcher, GitLimits
+from gridd_worker.images.source import Git
 from tests.system.support.git_server import GitServer, git, git_server
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from gridd_worker.build_source import Archive, Git, has_credentials, read_source
-from gridd_worker.image_error import ImageError
+from gridd_worker.images.error import ImageError
+from gridd_worker.images.source import Archive, Git, has_credentials, read_source
 
 HASH = "ab" * 32
 

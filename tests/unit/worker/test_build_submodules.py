@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
-from gridd_worker import build_lfs, build_submodules
-from gridd_worker.build_fetch import Sources
-from gridd_worker.build_git import GitFetcher
-from gridd_worker.build_lfs import pointers
-from gridd_worker.build_source import Archive, Git
-from gridd_worker.build_submodules import Module, module_url, read_modules
 from gridd_worker.http_client import Http
-from gridd_worker.image_error import ImageError
+from gridd_worker.images import lfs as build_lfs
+from gridd_worker.images import submodules as build_submodules
+from gridd_worker.images.error import ImageError
+from gridd_worker.images.fetch import Sources
+from gridd_worker.images.git import GitFetcher
+from gridd_worker.images.lfs import pointers
+from gridd_worker.images.source import Archive, Git
+from gridd_worker.images.submodules import Module, module_url, read_modules
 from tests.system.support.git_server import GitServer, git, git_server
 
 

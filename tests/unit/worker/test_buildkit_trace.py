@@ -4,8 +4,8 @@ import contextlib
 
 import pytest
 
-from gridd_worker.buildkit_trace import TraceReader, fields
-from gridd_worker.image_error import ImageError
+from gridd_worker.images.buildkit_trace import TraceReader, fields
+from gridd_worker.images.error import ImageError
 
 
 def varint(value: int) -> bytes:

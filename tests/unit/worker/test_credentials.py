@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gridd_worker.credentials import (
+from gridd_worker.images.credentials import (
     CredentialsError,
     GitLogin,
     find_git_login,

@@ -11,9 +11,9 @@ from gridd_worker import disk_use, disk_watch
 from gridd_worker.config import load
 from gridd_worker.disk_use import Excess, Part, SharedFolder, occupied, unnamed, written
 from gridd_worker.disk_watch import DiskWatch
-from gridd_worker.docker import DockerRuntime
-from gridd_worker.docker_disk import DockerDisk, _ContainerDisk, may_size_layers
-from gridd_worker.process import ProcessRuntime
+from gridd_worker.docker.disk import DockerDisk, _ContainerDisk, may_size_layers
+from gridd_worker.docker.runtime import DockerRuntime
+from gridd_worker.process.runtime import ProcessRuntime
 from gridd_worker.runtimes import make_runtime
 
 MB = 1 << 20

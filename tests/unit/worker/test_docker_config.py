@@ -7,15 +7,15 @@ import pytest
 
 from gridd_protocol.definitions import Definition
 from gridd_worker.config import load
-from gridd_worker.docker import DockerRuntime
-from gridd_worker.docker_config import (
+from gridd_worker.docker.config import (
     NETWORKS,
     ContainerOptions,
     cache_volume,
     container_config,
     log_config,
 )
-from gridd_worker.process import ProcessRuntime
+from gridd_worker.docker.runtime import DockerRuntime
+from gridd_worker.process.runtime import ProcessRuntime
 from gridd_worker.runtime import Allowance, RuntimeUnavailable, Task
 from gridd_worker.runtimes import make_runtime
 

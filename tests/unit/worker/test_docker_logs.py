@@ -5,7 +5,7 @@ import struct
 import pytest
 
 from gridd_protocol.messages import LogLine
-from gridd_worker.docker_logs import FrameReader, LogReader, parse_time
+from gridd_worker.docker.logs import FrameReader, LogReader, parse_time
 from gridd_worker.lines import LineJoiner, split_text
 
 SECOND = 1_700_000_000

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from aiodocker import Docker
 
-from gridd_worker import docker_network
 from gridd_worker.config import JobNetwork
-from gridd_worker.docker_network import JobBridge
+from gridd_worker.docker import network as docker_network
+from gridd_worker.docker.network import JobBridge
 from gridd_worker.runtime import RuntimeUnavailable
 
 

@@ -4,10 +4,10 @@ import pytest
 
 from gridd_protocol.definitions import Build
 from gridd_protocol.messages import LogLine
-from gridd_worker import docker_progress
-from gridd_worker.docker_build import Steps, built_name
-from gridd_worker.docker_images import _is_for, with_tag
-from gridd_worker.docker_progress import Progress
+from gridd_worker.images import progress as docker_progress
+from gridd_worker.images.build import Steps, built_name
+from gridd_worker.images.images import _is_for, with_tag
+from gridd_worker.images.progress import Progress
 
 
 class Ear:

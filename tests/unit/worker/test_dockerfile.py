@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from gridd_worker.dockerfile import Base, bases, check_fetches
-from gridd_worker.dockerignore import read_rules
-from gridd_worker.image_error import ImageError
+from gridd_worker.images.dockerfile import Base, bases, check_fetches
+from gridd_worker.images.dockerignore import read_rules
+from gridd_worker.images.error import ImageError
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from gridd_worker.dockerfile import Base, bases, check_fetches
-from gridd_worker.dockerfile_buildkit import (
+from gridd_worker.images.dockerfile import Base, bases, check_fetches
+from gridd_worker.images.dockerfile_buildkit import (
     Need,
     automatic_arguments,
     check_buildkit,
@@ -14,8 +14,8 @@ from gridd_worker.dockerfile_buildkit import (
     declared,
     needs,
 )
-from gridd_worker.dockerfile_lines import heredocs_are_certain
-from gridd_worker.image_error import ImageError
+from gridd_worker.images.dockerfile_lines import heredocs_are_certain
+from gridd_worker.images.error import ImageError
 
 PYTHON = "FROM a\nRUN python3 - <<EOF\nfrom os import path\nFROM b\nEOF\nFROM c\n"
 

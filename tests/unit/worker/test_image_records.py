@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from gridd_worker.image_records import ImageRecords, OnEngine, Record
-from gridd_worker.image_store import listed_name
+from gridd_worker.images.records import ImageRecords, OnEngine, Record
+from gridd_worker.images.store import listed_name
 
 HOUR = 3_600_000
 NOW = 1_000 * HOUR

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from gridd_worker.unpack import UnpackError, UnpackLimits, only_folder, unpack
+from gridd_worker.images.unpack import UnpackError, UnpackLimits, only_folder, unpack
 
 Member = tuple[tarfile.TarInfo, bytes]
 

@@ -23,8 +23,8 @@ from gridd_protocol.messages import (
 )
 from gridd_worker.conversation import Conversation
 from gridd_worker.preference import preferred
-from gridd_worker.upstream import UpstreamDialect
-from gridd_worker.upstream_claims import SETTLE_MS, STRAY_MS
+from gridd_worker.upstream.claims import SETTLE_MS, STRAY_MS
+from gridd_worker.upstream.dialect import UpstreamDialect
 
 
 def definition(command: str, **more: Any) -> dict[str, Any]:

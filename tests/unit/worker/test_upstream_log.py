@@ -3,8 +3,8 @@
 import pytest
 
 from gridd_protocol.messages import Log, LogLine, Step
-from gridd_worker import upstream_log
-from gridd_worker.upstream_log import JobLog
+from gridd_worker.upstream import log as upstream_log
+from gridd_worker.upstream.log import JobLog
 
 
 def said(cursor: int, *texts: str, step: Step = "Running", time: int = 5) -> Log:

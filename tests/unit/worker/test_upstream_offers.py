@@ -7,9 +7,9 @@ import pytest
 
 from gridd_protocol import job_id
 from gridd_protocol.messages import Resources
-from gridd_worker import upstream_offers
-from gridd_worker.upstream_offers import ASKED_AT_ONCE, REQUEST_MS, UNFIT_MS, Offers
-from gridd_worker.upstream_shapes import Seen
+from gridd_worker.upstream import offers as upstream_offers
+from gridd_worker.upstream.offers import ASKED_AT_ONCE, REQUEST_MS, UNFIT_MS, Offers
+from gridd_worker.upstream.shapes import Seen
 
 NOW = 1_000_000
 

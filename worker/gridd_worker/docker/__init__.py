@@ -1,0 +1,1 @@
+"""Jobs in containers, on a Docker engine (or Podman's, which speaks the same)."""

@@ -1,0 +1,1 @@
+"""Jobs as processes of this machine, in a sandbox where there is one."""

@@ -1,0 +1,1 @@
+"""Upstream's protocol as a dialect of ours (WIRE 5, 6)."""
