@@ -22,7 +22,7 @@ HASH_PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "maxJobDuration": _parameter("string", "Longest run", "Kept for old links; not used"),
     "allowsetjob": _parameter("boolean", "Settable", "The input `job` sets the job", False),
     "resolverefs": _parameter("boolean", "Contents", "Outputs as contents", False),
-    "terminal": _parameter("boolean", "Log first", "Kept for old links; not used", False),
+    "terminal": _parameter("boolean", "Log first", "Narrow: begin with the log", False),
     "debug": _parameter("boolean", "Debug", "Mark submissions as to debug", False),
     "definition": _parameter("json", "Inputs and outputs", "Declared for hosts"),
     "config": _parameter("string", "Reserved", "Kept for old links; not used"),

@@ -87,6 +87,17 @@ export class Live {
     }
   }
 
+  /** The network came back: what is left of the line may be dead, and its silence would be long. */
+  renew(): void {
+    const socket = this.socket;
+    if (this.isClosed) return;
+    this.delay = RETRY_MS_MIN;
+    if (!socket) return this.wait(() => this.start(), 0);
+    socket.onclose = socket.onmessage = socket.onopen = null;
+    socket.close();
+    this.broke(socket);
+  }
+
   private broke(socket: Socket): void {
     if (socket !== this.socket || this.isClosed) return;
     this.socket = undefined;

@@ -48,6 +48,10 @@ export class QueueView {
     );
   }
 
+  renew(): void {
+    this.live.renew();
+  }
+
   close(): void {
     this.live.close();
     clearTimeout(this.painting);

@@ -118,7 +118,10 @@ function openQueue(): (() => void) | undefined {
     onRefusal: (message) => void (problem.value = message),
   });
   view.value = opened;
+  const renew = () => opened.renew();
+  addEventListener("online", renew);
   return () => {
+    removeEventListener("online", renew);
     opened.close();
     view.value = undefined;
     untracked(() => show(undefined));

@@ -25,25 +25,34 @@ export async function upload(
   const there = await fetch(`${base}/f/${hash}/exists`).then((it) => it.ok, () => false);
   if (there) return;
   for (let tries = 1; ; tries++) {
-    const status = await put(`${base}/f/${hash}`, body, sent);
+    const [status, said] = await put(`${base}/f/${hash}`, body, sent);
     if (status >= 200 && status < 300) return;
     if (tries === TRIES_MAX || (status >= 400 && status < 500 && status !== 429)) {
-      const why = status ? `status ${status}` : "the connection broke";
-      throw new ApiError(`The upload failed: ${why}.`, status);
+      const why = status ? (errorIn(said) ?? `status ${status}`) : "the connection broke";
+      throw new ApiError(`The upload failed: ${why.replace(/\.$/, "")}.`, status);
     }
     await new Promise((resolve) => setTimeout(resolve, RETRY_MS * 2 ** tries));
   }
 }
 
 /** By XMLHttpRequest: `fetch` does not tell how far an upload is. */
-function put(url: string, body: Blob, sent: (bytes: number) => void): Promise<number> {
+function put(url: string, body: Blob, sent: (bytes: number) => void): Promise<[status: number, said: string]> {
   return new Promise((resolve) => {
     const request = new XMLHttpRequest();
     request.open("PUT", url);
     request.setRequestHeader("Content-Type", "application/octet-stream");
     request.upload.onprogress = (event) => sent(event.loaded);
-    request.onload = () => resolve(request.status);
-    request.onerror = request.onabort = request.ontimeout = () => resolve(0);
+    request.onload = () => resolve([request.status, request.responseText]);
+    request.onerror = request.onabort = request.ontimeout = () => resolve([0, ""]);
     request.send(body);
   });
+}
+
+function errorIn(said: string): string | undefined {
+  try {
+    const { error } = JSON.parse(said) as { error?: unknown };
+    return typeof error === "string" ? error : undefined;
+  } catch {
+    return undefined;
+  }
 }

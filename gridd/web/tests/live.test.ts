@@ -85,3 +85,18 @@ test("nothing is sent on a line that is down, and nothing comes after the end", 
   sockets[0]!.say({ type: "Workers", payload: {} });
   assert.deepEqual([heard.length, pending(), sockets.length], [1, undefined, 1]);
 });
+
+test("when the network is back, it does not wait for what may be dead", () => {
+  const { live, sockets, heard, ring } = setUp();
+  sockets[0]!.onopen!();
+  live.renew();
+  assert.ok(sockets[0]!.closed);
+  assert.deepEqual(heard, [["link", true], ["link", false]]);
+  assert.equal(ring(), 250);
+  sockets[1]!.onclose!(); // and one that waits for its next try has it now
+  live.renew();
+  assert.equal(ring(), 0);
+  live.close();
+  live.renew();
+  assert.equal(sockets.length, 3);
+});

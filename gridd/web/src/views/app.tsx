@@ -112,7 +112,7 @@ function Failure() {
         <div class="card bad">
           <h2>No worker here can run this job</h2>
           <ul>{why.workers.slice(0, 5).map((it) => <li key={it.worker}><b>{it.worker}</b> {(it.whyNot ?? []).join("; ")}</li>)}</ul>
-          <p>Ask for less under Resources, or start a worker that has it.</p>
+          <p>Change what it asks for, or start a worker that can run it.</p>
         </div>
       );
     }

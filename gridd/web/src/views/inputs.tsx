@@ -1,57 +1,24 @@
 /** Files that the job is given: from this page, from a link, from the page around this one. */
 
-import { signal, useSignal } from "@preact/signals";
+import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
+import { addFiles, dismiss, going, replaced, takeDrops } from "../adding";
 import { heldBytes, type Reference } from "../dataref";
 import { change, draft, inputsFolder, renameInput } from "../edit";
 import { kindOf, sizes, sizeOf } from "../filesizes";
 import { api, given, isReadOnly, prepared } from "../store";
-import { hashOfFile, upload } from "../upload";
 import { size } from "../words";
 import { Mark } from "./changes";
 import { Renamed } from "./renamed";
 
-interface Going {
-  name: string;
-  part: number;
-  what: "reading" | "sending";
-  error?: string;
-}
-
-const going = signal<Going[]>([]);
-
-async function add(file: File): Promise<void> {
-  const name = file.webkitRelativePath || file.name;
-  const report = (news: Partial<Going>) => {
-    const others = going.value.filter((it) => it.name !== name);
-    const before = going.value.find((it) => it.name === name) ?? { name, part: 0, what: "reading" as const };
-    going.value = [...others, { ...before, ...news }];
-  };
-  const base = api.value.base;
-  try {
-    report({ what: "reading", part: 0, error: undefined });
-    const hash = await hashOfFile(file, (bytes) => report({ part: bytes / (file.size || 1) }));
-    report({ what: "sending", part: 0 });
-    await upload(base, hash, file, (bytes) => report({ part: bytes / (file.size || 1) }));
-    const reference: Reference = { type: "url", value: `${base}/f/${hash}`, hash };
-    change({ inputs: { ...draft.value.inputs, [name]: reference } });
-    going.value = going.value.filter((it) => it.name !== name);
-  } catch (error) {
-    report({ error: (error as Error).message });
-  }
-}
-
-export async function addFiles(list: Iterable<File>): Promise<void> {
-  for (const file of list) await add(file);
-}
-
 export function Inputs() {
   const isOver = useSignal(false);
+  useEffect(() => takeDrops(() => !isReadOnly.value), []);
   const all = Object.entries(prepared.value?.definition.inputs ?? draft.value.inputs ?? {});
   const drop = (event: DragEvent) => {
     event.preventDefault();
     isOver.value = false;
-    if (event.dataTransfer) void addFiles(event.dataTransfer.files);
+    if (event.dataTransfer && !isReadOnly.value) void addFiles([...event.dataTransfer.files]);
   };
   return (
     <div
@@ -64,9 +31,10 @@ export function Inputs() {
         <div class="going" key={it.name}>
           <span class="name">{it.name}</span>
           {it.error ? <span class="bad" role="alert">{it.error}</span> : <progress aria-label={`${it.what} ${it.name}`} value={it.part} max={1} />}
-          {it.error && <button type="button" class="small" onClick={() => void (going.value = going.value.filter((other) => other !== it))}>Dismiss</button>}
+          {it.error && <button type="button" class="small" onClick={() => dismiss(it.name)}>Dismiss</button>}
         </div>
       ))}
+      {replaced.value.length > 0 && <p class="quiet" role="status">{replaced.value.join(", ")}: replaced by the file of that name that you added. Undo brings the earlier one back.</p>}
       {!isReadOnly.value && (
         <>
           <label class="drop">

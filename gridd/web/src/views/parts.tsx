@@ -2,6 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 import { useSignal } from "@preact/signals";
+import type { Check } from "../checks";
 import { useLayoutEffect, useRef } from "preact/hooks";
 
 /** Works on plain http too, where a page has no clipboard of its own. */
@@ -57,14 +58,30 @@ interface TextProps {
   label?: string;
   list?: string;
   mode?: "numeric" | "decimal";
+  /** What is wrong with a text, in a sentence. */
+  check?: Check;
+  /** So many lines, instead of one. */
+  rows?: number;
 }
 
-export function Text({ value, onText, placeholder, label, mode }: TextProps) {
+/** While one types, it says what was typed, not what was made of it: `1.` is on its way to 1.5. */
+export function Text({ value, onText, placeholder, label, mode, check, rows }: TextProps) {
+  const typed = useSignal<string | undefined>(undefined);
+  const text = typed.value ?? value ?? "";
+  const wrong = check?.(text);
+  const type = (event: { currentTarget: { value: string } }) => {
+    typed.value = event.currentTarget.value;
+    onText(event.currentTarget.value);
+  };
+  const common = {
+    value: text, placeholder, "aria-label": label, "aria-invalid": Boolean(wrong), spellcheck: false,
+    onInput: type, onBlur: () => void (typed.value = undefined),
+  };
   return (
-    <input
-      value={value ?? ""} placeholder={placeholder} aria-label={label} inputMode={mode} spellcheck={false} autocomplete="off"
-      onInput={(event) => onText(event.currentTarget.value)}
-    />
+    <>
+      {rows ? <textarea {...common} class="code" rows={rows} /> : <input {...common} inputMode={mode} autocomplete="off" />}
+      {wrong && <small class="wrong" role="status">{wrong}</small>}
+    </>
   );
 }
 

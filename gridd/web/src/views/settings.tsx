@@ -1,11 +1,18 @@
 /** Settings of a job, and of how the page treats it. */
 
 import { flag, hash, setFlag, setParameters } from "../address";
+import { notADuration, notANumber, notASize } from "../checks";
 import { change, changeControl, changeNeeds, draft, looksSecret } from "../edit";
 import { decodeObject, userParameters } from "../hash";
 import { Mark } from "./changes";
 import { Field, Text } from "./parts";
 import { Renamed } from "./renamed";
+
+/** Who writes `NAME=value` for a name means both. */
+function cut(text: string): [name: string, value?: string] {
+  const at = text.indexOf("=");
+  return at < 0 ? [text] : [text.slice(0, at).trim(), text.slice(at + 1)];
+}
 
 export function Environment() {
   const env = draft.value.env ?? {};
@@ -23,7 +30,7 @@ export function Environment() {
       <summary>Environment <span class="count">{rows.length + fromLink.length || ""}</span><Mark of={["env"]} /></summary>
       {rows.map(([name, value], at) => (
         <div class="pair" key={at}>
-          <Renamed label="Name of the variable" name={name} isTaken={(next) => next in env} onName={(next) => set(rows.map((row, i) => (i === at ? [next, value] : row)))} />
+          <Renamed label="Name of the variable" name={name} isTaken={(next) => cut(next)[0] !== name && (!cut(next)[0] || cut(next)[0] in env)} onName={(next) => set(rows.map((row, i) => (i === at ? [cut(next)[0], cut(next)[1] ?? value] : row)))} />
           <Text label={`Value of ${name}`} value={String(value)} onText={(next) => set(rows.map((row, i) => (i === at ? [name, next] : row)))} />
           <button type="button" class="small" aria-label={`Remove ${name}`} onClick={() => set(rows.filter((_, i) => i !== at))}>×</button>
         </div>
@@ -49,11 +56,11 @@ export function Resources() {
     <details open={Object.keys(requirements).length > 0 || Boolean(maxDuration) || Boolean(tags?.length)}>
       <summary>Resources<Mark of={["requirements", "maxDuration", "tags"]} /></summary>
       <div class="grid">
-        <Field label="Cpus"><Text mode="numeric" value={requirements.cpus?.toString()} placeholder="1" onText={(text) => changeNeeds({ cpus: number(text) })} /></Field>
-        <Field label="Gpus"><Text mode="numeric" value={requirements.gpus?.toString()} placeholder="0" onText={(text) => changeNeeds({ gpus: number(text) })} /></Field>
-        <Field label="Memory"><Text value={requirements.memory} placeholder="2g" onText={(memory) => changeNeeds({ memory })} /></Field>
-        <Field label="Time limit"><Text value={maxDuration} placeholder="10m" onText={(text) => change({ maxDuration: text.trim() })} /></Field>
-        {requirements.maxDuration !== undefined && <Field label="Time that its worker must allow"><Text value={requirements.maxDuration} placeholder="10m" onText={(text) => changeNeeds({ maxDuration: text.trim() })} /></Field>}
+        <Field label="Cpus"><Text mode="decimal" check={notANumber} value={requirements.cpus?.toString()} placeholder="1" onText={(text) => changeNeeds({ cpus: number(text) })} /></Field>
+        <Field label="Gpus"><Text mode="numeric" check={notANumber} value={requirements.gpus?.toString()} placeholder="0" onText={(text) => changeNeeds({ gpus: number(text) })} /></Field>
+        <Field label="Memory"><Text check={notASize} value={requirements.memory?.toString()} placeholder="2g" onText={(memory) => changeNeeds({ memory })} /></Field>
+        <Field label="Time limit"><Text check={notADuration} value={maxDuration?.toString()} placeholder="10m" onText={(text) => change({ maxDuration: text.trim() })} /></Field>
+        {requirements.maxDuration !== undefined && <Field label="Time that its worker must allow"><Text check={notADuration} value={requirements.maxDuration?.toString()} placeholder="10m" onText={(text) => changeNeeds({ maxDuration: text.trim() })} /></Field>}
         <Field label="Worker tags"><Text value={(tags ?? []).join(" ")} placeholder="such as a100" onText={(text) => change({ tags: text.split(/[\s,]+/).filter(Boolean) })} /></Field>
       </div>
     </details>
@@ -76,7 +83,7 @@ export function More() {
       <div class="grid">
         <Field label="Entrypoint"><Text value={entrypoint} onText={(text) => change({ entrypoint: text })} /></Field>
         <Field label="Working directory"><Text value={workdir} onText={(text) => change({ workdir: text })} /></Field>
-        <Field label="Shared memory"><Text value={shmSize} placeholder="64m" onText={(text) => change({ shmSize: text })} /></Field>
+        <Field label="Shared memory"><Text check={notASize} value={shmSize?.toString()} placeholder="64m" onText={(text) => change({ shmSize: text })} /></Field>
       </div>
       <Field label="Namespace" hint="Of one namespace, a new job ends the one that still runs. Empty: each goes on.">
         <Text value={namespace} placeholder="such as my-plot" onText={(text) => changeControl({ namespace: text.trim() })} />

@@ -1,6 +1,7 @@
 /** The status strip: state, clock, and one main button that says what it will do. In a tiny frame
  * it is the whole page. */
 
+import { isAdding } from "../adding";
 import { flag, place, queue, setParameters } from "../address";
 import { sentence, short, statusOf, type Status } from "../words";
 import {
@@ -64,18 +65,19 @@ function MainButton() {
   const isStop = Boolean(isActive.value && known);
   const label = isStop ? "Stop" : known && run.value!.isOver ? "Run again" : isStale.value ? "Run changes" : "Run";
   const asked = flag("autostart") && isGuarded && !isFramed && !run.value;
+  const waits = isAdding.value && !isStop; // it would run without the files that are on their way
   const press = (event: MouseEvent) => {
-    if (busy.value || event.detail > 1) return; // the second half of a double click is not meant for Stop
+    if (busy.value || waits || event.detail > 1) return; // the second half of a double click is not meant for Stop
     void (isStop ? stop() : submit(label === "Run again"));
   };
   return (
     <>
       {asked && <small class="asked">This link would start by itself. On your own machine, you start it.</small>}
       <button
-        type="button" class={isStop ? "main stop" : "main"} disabled={!isStop && !prepared.value} aria-disabled={Boolean(busy.value)}
-        title={isStop || prepared.value ? WILL[label] : "First say what is to run"} onClick={press}
+        type="button" class={isStop ? "main stop" : "main"} disabled={!isStop && !prepared.value} aria-disabled={Boolean(busy.value) || waits}
+        title={waits ? "Files are still on their way to the grid" : isStop || prepared.value ? WILL[label] : "First say what is to run"} onClick={press}
       >
-        {busy.value ? `${busy.value}…` : label}
+        {busy.value || waits ? `${busy.value || "Uploading"}…` : label}
       </button>
     </>
   );

@@ -2,6 +2,7 @@
 
 import { useSignal } from "@preact/signals";
 import { place } from "../address";
+import { notAnImage } from "../checks";
 import { hasBuild } from "../definition";
 import { change, changeBuild, draft } from "../edit";
 import { definition, isReadOnly, named } from "../store";
@@ -65,7 +66,7 @@ function Where() {
           </button>
         ))}
       </div>
-      {shown === "image" && <Field label="Image" mark={<Mark of={["image"]} />}><Text value={draft.value.image} placeholder="python:3.12-slim" onText={(image) => change({ image: image.trim() })} /></Field>}
+      {shown === "image" && <Field label="Image" mark={<Mark of={["image"]} />}><Text value={draft.value.image} check={notAnImage} placeholder="python:3.12-slim" onText={(image) => change({ image: image.trim() })} /></Field>}
       {shown === "process" && <p class="quiet">The command runs as a process on the worker's own machine. Only workers whose owner allows it take such jobs.</p>}
       {shown === "build" && <BuildFields />}
     </div>
@@ -91,7 +92,7 @@ function BuildFields() {
           <Field label="Platform"><Text value={build.platform} placeholder="linux/amd64" onText={(platform) => changeBuild({ platform })} /></Field>
         </div>
         <Field label="Build arguments" hint="One NAME=value a line.">
-          <textarea class="code" rows={2} spellcheck={false} value={(build.buildArgs ?? []).join("\n")} onInput={(event) => changeBuild({ buildArgs: event.currentTarget.value.split("\n").filter(Boolean) })} />
+          <Text rows={2} value={(build.buildArgs ?? []).join("\n")} onText={(text) => changeBuild({ buildArgs: text.split("\n").filter(Boolean) })} />
         </Field>
       </details>
     </>
