@@ -1,9 +1,13 @@
 /** What a finished run gives to the page around this frame (BROWSER 2.11). */
 
 import { signal } from "@preact/signals";
-import { fromBase64, type Reference } from "./dataref";
+import { fromBase64, toBase64, type Reference } from "./dataref";
 import type { Frame } from "./frame";
 import type { Run } from "./run";
+
+// Of a larger blob the metapage library makes no text, and then passes on none of the outputs (BROWSER 1.5).
+const BLOB_BYTES_MAX = 100_000;
+const CONTENT_BYTES_MAX = 50_000_000; // beyond, a reference is what a browser can still pass on
 
 export interface Sent {
   /** Of the job. */
@@ -46,7 +50,18 @@ function plain(run: Run, { type = "utf8", value }: Reference): Reference {
 
 async function resolved(run: Run, name: string, { type = "utf8", value }: Reference): Promise<unknown> {
   if (type === "utf8" || type === "json") return value;
-  if (type === "base64" && typeof value === "string") return new Blob([fromBase64(value)]);
+  if (type === "base64" && typeof value === "string") return passable(new Blob([fromBase64(value)]));
+  const reference = plain(run, { type, value });
+  if ((run.job.value?.finished?.result?.outputs?.[name]?.size ?? 0) > CONTENT_BYTES_MAX) return reference;
   const response = await fetch(run.api.outputUrl(run.id, name));
-  return response.ok ? response.blob() : { type, value };
+  if (!response.ok) return reference;
+  const blob = await response.blob();
+  return blob.size > CONTENT_BYTES_MAX ? reference : passable(blob);
+}
+
+/** The same bytes, as what survives the way through a parent: a large blob as a data URL. */
+async function passable(blob: Blob): Promise<Blob | string> {
+  if (blob.size <= BLOB_BYTES_MAX) return blob;
+  const type = blob.type || "application/octet-stream";
+  return `data:${type};blob=true;base64,${toBase64(new Uint8Array(await blob.arrayBuffer()))}`;
 }
