@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.browser.conftest import WEB, run_npm
 
-FIRST_LOAD_BYTES_MAX = 60_000
+FIRST_LOAD_BYTES_MAX = 52_000
 
 
 def test_the_first_load_is_small(built_page: Path) -> None:

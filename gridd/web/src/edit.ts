@@ -41,6 +41,12 @@ export function changeControl(changes: Record<string, unknown>): void {
   setParameters({ control: Object.keys(next).length ? encodeJson(next) : undefined });
 }
 
+/** As it stands in the address; `store.ts` has the one that is submitted. */
+export const ownNamespace = computed(() => {
+  const name = decodeObject(hash.value.params.get("control"))?.namespace;
+  return typeof name === "string" ? name : "";
+});
+
 const SECRET = /pass(word|wd|phrase)|secret|token|api_?key|private_?key|access_?key|credential/i;
 
 /** By its name: values that are meant for nobody else. */

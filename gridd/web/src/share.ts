@@ -2,12 +2,7 @@
 
 import type { Definition } from "./definition";
 import type { Reference } from "./dataref";
-
-const PLAIN = /^[A-Za-z0-9_@%+=:,./-]+$/;
-
-export function quoted(word: string): string {
-  return PLAIN.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
-}
+import { quoted } from "./shell";
 
 /** `link` opens this job: a job with files that lie elsewhere is named by it. */
 export function commandLine(definition: Definition, base: string, queue: string, link: string): string {

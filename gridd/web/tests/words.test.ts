@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Explanation, Job } from "../src/api";
-import { commandLine, frameSnippet, python, quoted } from "../src/share";
+import { commandLine, frameSnippet, python } from "../src/share";
+import { quoted } from "../src/shell";
 import { cells } from "../src/table";
 import { clock, differences, duration, failureOf, ordinal, sentence, size, statusOf } from "../src/words";
 

@@ -6,13 +6,16 @@ import { definition, isActive, isReadOnly, run, view } from "../store";
 import { plain } from "../ansi";
 import type { Run } from "../run";
 import { failureOf } from "../words";
+import { later } from "./later";
 import { Log } from "./log";
-import { Outputs } from "./outputs";
-import { NoWorker, Queue } from "./queue";
-import { Runs } from "./runs";
+import { NoWorker } from "./noworker";
 import { currentStatus, Problem, RunId, Strip } from "./strip";
 import { Welcome } from "./welcome";
 import { What } from "./what";
+
+const Outputs = later(() => import("./outputs").then((it) => it.Outputs), true);
+const Runs = later(() => import("./runs").then((it) => it.Runs), true);
+const Queue = later(() => import("./queue").then((it) => it.Queue), true);
 
 const TABS = ["Job", "Log", "Outputs", "Runs", "Queue"] as const;
 type Tab = (typeof TABS)[number];

@@ -19,7 +19,7 @@ const ZIP_BYTES_MAX = 500e6; // made in memory
 const ASKED_MAX = 100; // files whose size has to be asked for, one request each
 const ASKED_AT_ONCE = 4;
 
-const Preview = later(() => import("./preview").then((it) => it.Preview));
+const Preview = later(() => import("./preview").then((it) => it.Preview), true);
 
 type Outputs = NonNullable<Result["outputs"]>;
 

@@ -1,33 +1,31 @@
 /** Which inputs and outputs the page around this frame is told to connect. */
 
 import { hash, setParameters } from "../address";
-import { declaredIn, declaring, undeclared, type Declared, type Pipes } from "../forhosts";
+import { declaredIn, declaring, undeclared, type Declared, type Pipes as PipesOf } from "../forhosts";
 import { files } from "../edit";
 import { given, prepared, run } from "../store";
 import { Renamed } from "./renamed";
 import { Text } from "./parts";
 
-export function DeclaredPipes() {
+export function Pipes() {
   const parameter = hash.value.params.get("definition");
   const declared = declaredIn(parameter);
   const set = (changes: Partial<Declared>) => setParameters({ definition: declaring({ ...declared, ...changes }, parameter) });
   const made = Object.keys(run.value?.job.value?.finished?.result?.outputs ?? {});
   const taken = [...Object.keys(prepared.value?.definition.inputs ?? {}), ...Object.keys(given.value)].map((name) => name.replace(/^\//, ""));
-  const count = Object.keys(declared.inputs).length + Object.keys(declared.outputs).length;
   return (
-    <details open={count > 0}>
-      <summary>Declared inputs and outputs <span class="count">{count || ""}</span></summary>
+    <>
       <p class="quiet">A page that holds this job as a frame offers these names to connect. The job runs the same with or without them.</p>
       <Side what="input" pipes={declared.inputs} known={[...new Set([...taken.filter((name) => name !== "job"), ...Object.keys(files.value)])]} set={(inputs) => set({ inputs })} />
       <Side what="output" pipes={declared.outputs} known={made} set={(outputs) => set({ outputs })} />
-    </details>
+    </>
   );
 }
 
-function Side({ what, pipes, known, set }: { what: "input" | "output"; pipes: Pipes; known: string[]; set: (pipes: Pipes) => void }) {
+function Side({ what, pipes, known, set }: { what: "input" | "output"; pipes: PipesOf; known: string[]; set: (pipes: PipesOf) => void }) {
   const rows = Object.entries(pipes);
   const missing = undeclared(known, pipes).slice(0, 50);
-  const put = (at: number, name: string, pipe: Pipes[string]) => set(Object.fromEntries(rows.map((row, i) => (i === at ? [name, pipe] : row))));
+  const put = (at: number, name: string, pipe: PipesOf[string]) => set(Object.fromEntries(rows.map((row, i) => (i === at ? [name, pipe] : row))));
   const fresh = () => {
     let name = `${what}.txt`;
     for (let n = 2; name in pipes; n++) name = `${what}${n}.txt`;

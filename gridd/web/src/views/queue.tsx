@@ -5,10 +5,12 @@ import { useEffect, useRef } from "preact/hooks";
 import { queue } from "../address";
 import { Details } from "../rowdetails";
 import { ownersOf, rowsOf, stateOf, timeOf, type Row, type Show } from "../queuerows";
-import { quoted } from "../share";
+import { quoted } from "../shell";
 import { api, now, run, stop, view } from "../store";
 import { counted, OWN_MACHINE, short, workerName } from "../words";
+import { NoWorker } from "./noworker";
 import { Ago, Command } from "./parts";
+import "../queue.css";
 import { Workers } from "./workers";
 
 const ROWS_STEP = 100; // of a long queue, the first ones
@@ -23,22 +25,6 @@ const details = computed(() => {
     exitCode: async (id) => (await from.history(id)).findLast((it) => it.event === "finished")?.exitCode,
   });
 });
-
-export function workerCommand(): string {
-  const { base, queue: key } = api.value;
-  return `gridd-worker run --api-address ${quoted(base)} ${quoted(key ?? "QUEUE")}`;
-}
-
-export function NoWorker() {
-  return (
-    <div class="card">
-      <h2>No worker is connected to this queue</h2>
-      <p>Jobs wait until one is. Start one on any machine that reaches this grid:</p>
-      <Command text={workerCommand()} />
-      <p class="quiet">It needs Python with <code>gridd</code> installed, and Docker for jobs that name an image.</p>
-    </div>
-  );
-}
 
 export function Queue() {
   const show = useSignal<Show>("all");

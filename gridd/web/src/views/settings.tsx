@@ -1,12 +1,18 @@
 /** Settings of a job, and of how the page treats it. */
 
-import { flag, hash, setFlag, setParameters } from "../address";
-import { notADuration, notANumber, notASize } from "../checks";
-import { change, changeControl, changeNeeds, draft, looksSecret } from "../edit";
-import { decodeObject, userParameters } from "../hash";
+import { hash, setParameters } from "../address";
+import { change, draft, looksSecret, ownNamespace } from "../edit";
+import { declaredIn } from "../forhosts";
+import { userParameters } from "../hash";
 import { Mark } from "./changes";
-import { Field, Text } from "./parts";
+import { Group } from "./group";
+import { later } from "./later";
+import { Text } from "./parts";
 import { Renamed } from "./renamed";
+
+const ResourceFields = later(() => import("./fields").then((it) => it.ResourceFields), true);
+const MoreFields = later(() => import("./fields").then((it) => it.MoreFields));
+const Pipes = later(() => import("./pipes").then((it) => it.Pipes), true);
 
 /** Who writes `NAME=value` for a name means both. */
 function cut(text: string): [name: string, value?: string] {
@@ -26,8 +32,7 @@ export function Environment() {
     set([...rows, [name, ""]]);
   };
   return (
-    <details open={rows.length + fromLink.length > 0}>
-      <summary>Environment <span class="count">{rows.length + fromLink.length || ""}</span><Mark of={["env"]} /></summary>
+    <Group isUsed={rows.length + fromLink.length > 0} summary={<>Environment <span class="count">{rows.length + fromLink.length || ""}</span><Mark of={["env"]} /></>}>
       {rows.map(([name, value], at) => (
         <div class="pair" key={at}>
           <Renamed label="Name of the variable" name={name} isTaken={(next) => cut(next)[0] !== name && (!cut(next)[0] || cut(next)[0] in env)} onName={(next) => set(rows.map((row, i) => (i === at ? [cut(next)[0], cut(next)[1] ?? value] : row)))} />
@@ -45,52 +50,24 @@ export function Environment() {
       {secrets.length > 0
         ? <p class="warned" role="alert"><b>{secrets.join(", ")}</b> {secrets.length > 1 ? "look like secrets" : "looks like a secret"}. Whoever has this link, or knows the queue, reads {secrets.length > 1 ? "them" : "it"}, and the job keeps {secrets.length > 1 ? "them" : "it"}.</p>
         : <p class="quiet">Variables stand in the link and in the job: keep passwords out of them.</p>}
-    </details>
+    </Group>
   );
 }
 
 export function Resources() {
   const { requirements = {}, maxDuration, tags } = draft.value;
-  const number = (text: string) => (text.trim() && Number.isFinite(Number(text)) ? Number(text) : undefined);
-  return (
-    <details open={Object.keys(requirements).length > 0 || Boolean(maxDuration) || Boolean(tags?.length)}>
-      <summary>Resources<Mark of={["requirements", "maxDuration", "tags"]} /></summary>
-      <div class="grid">
-        <Field label="Cpus"><Text mode="decimal" check={notANumber} value={requirements.cpus?.toString()} placeholder="1" onText={(text) => changeNeeds({ cpus: number(text) })} /></Field>
-        <Field label="Gpus"><Text mode="numeric" check={notANumber} value={requirements.gpus?.toString()} placeholder="0" onText={(text) => changeNeeds({ gpus: number(text) })} /></Field>
-        <Field label="Memory"><Text check={notASize} value={requirements.memory?.toString()} placeholder="2g" onText={(memory) => changeNeeds({ memory })} /></Field>
-        <Field label="Time limit"><Text check={notADuration} value={maxDuration?.toString()} placeholder="10m" onText={(text) => change({ maxDuration: text.trim() })} /></Field>
-        {requirements.maxDuration !== undefined && <Field label="Time that its worker must allow"><Text check={notADuration} value={requirements.maxDuration?.toString()} placeholder="10m" onText={(text) => changeNeeds({ maxDuration: text.trim() })} /></Field>}
-        <Field label="Worker tags"><Text value={(tags ?? []).join(" ")} placeholder="such as a100" onText={(text) => change({ tags: text.split(/[\s,]+/).filter(Boolean) })} /></Field>
-      </div>
-    </details>
-  );
+  const isUsed = Object.keys(requirements).length > 0 || Boolean(maxDuration) || Boolean(tags?.length);
+  return <Group isUsed={isUsed} summary={<>Resources<Mark of={["requirements", "maxDuration", "tags"]} /></>}><ResourceFields /></Group>;
+}
+
+export function DeclaredPipes() {
+  const { inputs, outputs } = declaredIn(hash.value.params.get("definition"));
+  const count = Object.keys(inputs).length + Object.keys(outputs).length;
+  return <Group isUsed={count > 0} summary={<>Declared inputs and outputs <span class="count">{count || ""}</span></>}><Pipes /></Group>;
 }
 
 export function More() {
   const { entrypoint, workdir, shmSize } = draft.value;
-  const control = decodeObject(hash.value.params.get("control")) ?? {};
-  const namespace = typeof control.namespace === "string" ? control.namespace : "";
-  const flags: [string, string][] = [
-    ["autostart", "Run by itself when the job changes"],
-    ["resolverefs", "Give the page around this one the files' contents, not references"],
-    ["allowsetjob", "Let the page around this one set the job"],
-    ["debug", "Mark the job as one to debug"],
-  ];
-  return (
-    <details open={Boolean(entrypoint || workdir || shmSize || namespace)}>
-      <summary>More<Mark of={["entrypoint", "workdir", "shmSize"]} /></summary>
-      <div class="grid">
-        <Field label="Entrypoint"><Text value={entrypoint} onText={(text) => change({ entrypoint: text })} /></Field>
-        <Field label="Working directory"><Text value={workdir} onText={(text) => change({ workdir: text })} /></Field>
-        <Field label="Shared memory"><Text check={notASize} value={shmSize?.toString()} placeholder="64m" onText={(text) => change({ shmSize: text })} /></Field>
-      </div>
-      <Field label="Namespace" hint="Of one namespace, a new job ends the one that still runs. Empty: each goes on.">
-        <Text value={namespace} placeholder="such as my-plot" onText={(text) => changeControl({ namespace: text.trim() })} />
-      </Field>
-      {flags.map(([name, label]) => (
-        <label class="check" key={name}><input type="checkbox" checked={flag(name)} onChange={(event) => setFlag(name, event.currentTarget.checked)} /> {label}</label>
-      ))}
-    </details>
-  );
+  const isUsed = Boolean(entrypoint || workdir || shmSize || ownNamespace.value);
+  return <Group isUsed={isUsed} summary={<>More<Mark of={["entrypoint", "workdir", "shmSize"]} /></>}><MoreFields /></Group>;
 }

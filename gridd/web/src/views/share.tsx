@@ -1,11 +1,10 @@
 /** Ways to pass this job on. */
 
 import { hash, place, queue } from "../address";
-import { formatHash } from "../hash";
 import { api, definition, prepared, run } from "../store";
-import { encodeJson } from "../hash";
+import { encodeJson, formatHash } from "../hash";
 import { commandLine, frameSnippet, python, scriptTag } from "../share";
-import { CopyButton, Menu } from "./parts";
+import { CopyButton } from "./parts";
 
 /** Holds the whole job, so that it opens on a grid that has never seen it. */
 function fullLink(): string {
@@ -18,9 +17,9 @@ function shortLink(id: string): string {
   return `${location.origin}/j/${id}${queue.value ? `#?queue=${queue.value.name}` : ""}`;
 }
 
-export function Share() {
+export function Ways() {
   const what = prepared.value;
-  if (place.value.kind === "queue" || !what) return null;
+  if (!what) return null;
   const isKnown = run.value?.id === what.id;
   const id = run.value && isKnown ? run.value.id : what.id;
   const rows: [string, string, () => string][] = [
@@ -37,7 +36,7 @@ export function Share() {
     rows.push(["Python", "needs gridd installed", () => python(what.definition, api.value.queueUrl)]);
   }
   return (
-    <Menu label="Share">
+    <>
       <ul class="share">
         {rows.map(([name, about, text]) => (
           <li key={name}><span><b>{name}</b><small>{about}</small></span><CopyButton text={text} /></li>
@@ -45,6 +44,6 @@ export function Share() {
       </ul>
       <p class="quiet">More on putting it into a page: <a href="/embed/" target="_blank">/embed/</a>.</p>
       {queue.value && <p class="quiet">Links with the queue let others submit to it: its name is its only key.</p>}
-    </Menu>
+    </>
   );
 }

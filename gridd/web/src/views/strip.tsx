@@ -7,10 +7,12 @@ import { sentence, short, statusOf, type Status } from "../words";
 import {
   busy, definition, isActive, isFramed, isGuarded, isReadOnly, isStale, named, now, prepared, problem, run, stop, submit, view,
 } from "../store";
+import { later } from "./later";
 import { Menu } from "./parts";
-import { Share } from "./share";
 import { NewQueue } from "./welcome";
 import { useSignal } from "@preact/signals";
+
+const WaysToShare = later(() => import("./share").then((it) => it.Ways), true);
 
 const SHAPES = { idle: "○", wait: "◔", busy: "▶", good: "✓", bad: "!" };
 
@@ -39,7 +41,7 @@ export function Strip() {
       <div class="actions">
         {view.value?.isBroken.value && <span class="broken" role="alert">connecting again…</span>}
         <QueueChip />
-        <Share />
+        {place.value.kind !== "queue" && prepared.value && <Menu label="Share"><WaysToShare /></Menu>}
         <MainButton />
       </div>
     </header>

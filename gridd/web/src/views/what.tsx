@@ -12,8 +12,7 @@ import { Files } from "./files";
 import { Inputs } from "./inputs";
 import { Code } from "./code";
 import { Field, Text } from "./parts";
-import { DeclaredPipes } from "./pipes";
-import { Environment, More, Resources } from "./settings";
+import { DeclaredPipes, Environment, More, Resources } from "./settings";
 
 export function What() {
   if (place.value.kind === "job" && named.value === null) {
