@@ -1,7 +1,10 @@
-/** What differs between what stands on the page and what ran last, item by item. Pure. */
+/** What differs between two definitions, item by item: for the marks on the page, for the list of
+ * runs, and for two runs that are compared. Pure. */
 
+import { heldBytes, isReference, type Reference } from "./dataref";
 import type { Definition } from "./definition";
 import { stableJson } from "./hash";
+import { hashOf } from "./jobid";
 
 export interface Change {
   /** The member of the definition, and the name within it. */
@@ -9,64 +12,58 @@ export interface Change {
   name: string;
   /** For people. */
   title: string;
-  before: string;
-  now: string;
+  before: unknown;
+  after: unknown;
+  /** Both sides are files, or missing. */
+  isFile: boolean;
 }
 
 const TITLES: Record<string, string> = {
-  image: "Image", command: "Command", entrypoint: "Entrypoint", workdir: "Working directory", shmSize: "Shared memory",
-  maxDuration: "Time limit", tags: "Worker tags",
+  workdir: "working directory", shmSize: "shared memory", maxDuration: "time limit", tags: "worker tags",
 };
 const GROUPS: Record<string, string> = {
-  build: "Build", requirements: "Resources", env: "Variable", configFiles: "File", inputs: "Input",
+  build: "build", requirements: "resource", env: "variable", configFiles: "file", inputs: "input",
 };
+/** Not of the job, but of who submitted it and how. */
+const IGNORED = new Set(["v", "debug", "control"]);
 
-export function changesBetween(now: Definition, before: Definition): Change[] {
+export function changesBetween(before: Definition, after: Definition): Change[] {
   const found: Change[] = [];
   const add = (member: string, name: string, title: string, a: unknown, b: unknown) => {
-    if (shown(a) !== shown(b)) found.push({ member, name, title, before: shown(b), now: shown(a) });
+    if (stableJson(compared(a)) === stableJson(compared(b))) return;
+    found.push({ member, name, title, before: a, after: b, isFile: member === "configFiles" || member === "inputs" });
   };
-  for (const [member, title] of Object.entries(TITLES)) add(member, "", title, now[member], before[member]);
+  for (const member of union(before, after)) {
+    if (!(member in GROUPS) && !IGNORED.has(member)) add(member, "", TITLES[member] ?? member, before[member], after[member]);
+  }
   for (const [member, title] of Object.entries(GROUPS)) {
-    const [a, b] = [now[member] ?? {}, before[member] ?? {}] as Record<string, unknown>[];
-    for (const name of new Set([...Object.keys(b!), ...Object.keys(a!)])) add(member, name, `${title} ${name}`, a![name], b![name]);
+    const [a, b] = [before[member] ?? {}, after[member] ?? {}] as [Record<string, unknown>, Record<string, unknown>];
+    for (const name of union(a, b)) add(member, name, `${title} ${name}`, a[name], b[name]);
   }
   return found;
 }
 
-/** References as what they hold, else as where it lies; everything else as it is written. */
-function shown(value: unknown): string {
+/** A side that is no file, as a text. */
+export function shownValue(value: unknown): string {
   if (value === undefined || value === null) return "";
-  if (typeof value === "string") return value;
-  if (typeof value === "object" && "value" in value && Object.keys(value).every((key) => ["value", "type", "hash"].includes(key))) return shown(value.value);
-  return stableJson(value);
+  return typeof value === "string" ? value : JSON.stringify(value);
 }
 
-export interface Line {
-  sign: " " | "-" | "+";
-  text: string;
+export function union(a: object, b: object): string[] {
+  return [...new Set([...Object.keys(a), ...Object.keys(b)])];
 }
 
-export const LINES_MAX = 200;
-
-/** The lines that differ, between what is the same at both ends; one line around them is kept. */
-export function lineChanges(before: string, now: string): Line[] {
-  const [a, b] = [linesOf(before), linesOf(now)];
-  let start = 0;
-  while (start < a.length && start < b.length && a[start] === b[start]) start++;
-  let end = 0;
-  while (end < a.length - start && end < b.length - start && a[a.length - 1 - end] === b[b.length - 1 - end]) end++;
-  const as = (sign: Line["sign"], lines: string[]) => lines.map((text) => ({ sign, text }));
-  const lines = [
-    ...as(" ", a.slice(Math.max(0, start - 1), start)),
-    ...as("-", a.slice(start, a.length - end)),
-    ...as("+", b.slice(start, b.length - end)),
-    ...as(" ", a.slice(a.length - end, a.length - end + 1)),
-  ];
-  const left = lines.length - LINES_MAX;
-  return left > 0 ? [...lines.slice(0, LINES_MAX), { sign: " ", text: `… ${left} more lines` }] : lines;
+/** A file is what is in it, wherever it lies. */
+function compared(value: unknown): unknown {
+  if (!isReference(value)) return value ?? null;
+  return hashIn(value) ?? [value.type, value.value];
 }
 
-function linesOf(text: string): string[] {
-  return text === "" ? [] : text.replace(/\n$/, "").split("\n");
+/** The sha256 of a reference's bytes, where it tells or holds them. */
+export function hashIn(reference: Reference): string | undefined {
+  if (reference.hash && /^[0-9a-f]{64}$/.test(reference.hash)) return reference.hash;
+  const named = typeof reference.value === "string" && /\/f\/([0-9a-f]{64})$/.exec(reference.value)?.[1];
+  if (named && reference.type === "url") return named;
+  const held = heldBytes(reference);
+  return held && hashOf(held);
 }

@@ -2,62 +2,15 @@
  * part. What it reads is bounded; beyond the bounds files are told apart by hash alone. */
 
 import type { Api, Job, LogPage } from "./api";
-import { heldBytes, isReference, type Reference } from "./dataref";
-import type { Definition } from "./definition";
+import { hashIn, union } from "./changes";
+import type { Reference } from "./dataref";
 import { hashOf } from "./jobid";
-import { stableJson } from "./hash";
 import { LogText } from "./log";
 import { beginningOf, FILE_BYTES_MAX } from "./partial";
 
 /** Of each log. */
 export const LOG_LINES_MAX = 50_000;
 const LOG_PAGES_MAX = 200;
-
-export interface Change {
-  /** Member of the definition, `env NAME`, or `file NAME`. */
-  what: string;
-  before: unknown;
-  after: unknown;
-  /** Both sides are files, and can be shown line by line. */
-  isFile: boolean;
-}
-
-const GROUPS = [["env", "variable"], ["configFiles", "file"], ["inputs", "input"], ["build", "build"], ["requirements", "resource"]] as const;
-/** Not of the job, but of who submitted it and how. */
-const IGNORED = new Set(["v", "debug", "control"]);
-
-export function changes(before: Definition, after: Definition): Change[] {
-  const found: Change[] = [];
-  const grouped = new Set<string>(GROUPS.map(([member]) => member));
-  const add = (what: string, a: unknown, b: unknown, isFile = false) => {
-    if (stableJson(compared(a)) !== stableJson(compared(b))) found.push({ what, before: a, after: b, isFile });
-  };
-  for (const member of union(before, after)) if (!grouped.has(member) && !IGNORED.has(member)) add(member, before[member], after[member]);
-  for (const [member, name] of GROUPS) {
-    const [a, b] = [before[member] ?? {}, after[member] ?? {}] as [Record<string, unknown>, Record<string, unknown>];
-    for (const key of union(a, b)) add(`${name} ${key}`, a[key], b[key], member === "configFiles" || member === "inputs");
-  }
-  return found;
-}
-
-function union(a: object, b: object): string[] {
-  return [...new Set([...Object.keys(a), ...Object.keys(b)])];
-}
-
-/** A file is what is in it, wherever it lies. */
-function compared(value: unknown): unknown {
-  if (!isReference(value)) return value ?? null;
-  return hashIn(value) ?? [value.type, value.value];
-}
-
-/** The sha256 of a reference's bytes, where it tells or holds them. */
-export function hashIn(reference: Reference): string | undefined {
-  if (reference.hash && /^[0-9a-f]{64}$/.test(reference.hash)) return reference.hash;
-  const named = typeof reference.value === "string" && /\/f\/([0-9a-f]{64})$/.exec(reference.value)?.[1];
-  if (named && reference.type === "url") return named;
-  const held = heldBytes(reference);
-  return held && hashOf(held);
-}
 
 export interface FileChange {
   name: string;

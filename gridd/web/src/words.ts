@@ -39,8 +39,12 @@ export function size(bytes: number): string {
   return `${Math.round(bytes)} PB`;
 }
 
+export function number(n: number): string {
+  return n.toLocaleString("en");
+}
+
 export function counted(count: number, what: string): string {
-  return `${count.toLocaleString("en")} ${what}${count === 1 ? "" : "s"}`;
+  return `${number(count)} ${what}${count === 1 ? "" : "s"}`;
 }
 
 export function ordinal(n: number): string {
@@ -189,26 +193,4 @@ function exitOf(code: number, error: string): Failure {
   };
   const [title, next] = known[code] ?? [`The program ended with exit code ${code}`, "Its last words are in the log."];
   return { title, text: error, next };
-}
-
-/** Names of what differs between two definitions, for people. */
-export function differences(now: Definition, before: Definition): string[] {
-  const found: string[] = [];
-  const names: Record<string, string> = {
-    image: "image", build: "build", command: "command", entrypoint: "entrypoint", workdir: "working directory",
-    shmSize: "shared memory", maxDuration: "time limit", tags: "tags", requirements: "resources",
-  };
-  const differs = (a: unknown, b: unknown) => JSON.stringify(a) !== JSON.stringify(b);
-  for (const [member, name] of Object.entries(names)) if (differs(now[member], before[member])) found.push(name);
-  for (const [member, name] of [["configFiles", "file"], ["inputs", "input"], ["env", "variable"]] as const) {
-    const [a, b] = [now[member] ?? {}, before[member] ?? {}] as Record<string, unknown>[];
-    for (const key of new Set([...Object.keys(a!), ...Object.keys(b!)])) {
-      if (differs(valueOf(a![key]), valueOf(b![key]))) found.push(`${name} ${key}`);
-    }
-  }
-  return found;
-}
-
-function valueOf(entry: unknown): unknown {
-  return entry && typeof entry === "object" ? (entry as { value?: unknown }).value : entry;
 }

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Job, LogLine, LogPage } from "../src/api";
-import { changes, firstDifference, outputChanges } from "../src/compare";
+import { changesBetween } from "../src/changes";
+import { firstDifference, outputChanges } from "../src/compare";
 import { declaredOutputs, missingOutputs } from "../src/declared";
 import { encodeJson, parseHash } from "../src/hash";
 import { hashOf } from "../src/jobid";
@@ -37,8 +38,8 @@ test("changes are shown with what is around them", () => {
 test("two definitions differ where they ask for different things", () => {
   const a = { image: "python:3.11", command: "python run.py", env: { A: "1" }, configFiles: { "run.py": utf8("x"), "same.txt": utf8("same") } };
   const b = { image: "python:3.12", command: "python run.py", env: { A: "1", B: "2" }, configFiles: { "run.py": utf8("y"), "same.txt": url("same") }, v: 2 };
-  assert.deepEqual(changes(a, b).map((it) => [it.what, it.isFile]), [["image", false], ["variable B", false], ["file run.py", true]]);
-  assert.deepEqual(changes(a, structuredClone(a)), []);
+  assert.deepEqual(changesBetween(a, b).map((it) => [it.title, it.isFile]), [["image", false], ["variable B", false], ["file run.py", true]]);
+  assert.deepEqual(changesBetween(a, structuredClone(a)), []);
 });
 
 test("files are the same when what is in them is", async () => {

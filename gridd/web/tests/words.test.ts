@@ -4,7 +4,7 @@ import type { Explanation, Job } from "../src/api";
 import { commandLine, frameSnippet, python } from "../src/share";
 import { quoted } from "../src/shell";
 import { cells } from "../src/table";
-import { clock, differences, duration, failureOf, ordinal, sentence, size, statusOf } from "../src/words";
+import { clock, duration, failureOf, ordinal, sentence, size, statusOf } from "../src/words";
 
 const job = (more: Partial<Job>): Job => ({ state: "Queued", queuedTime: 0, time: 0, worker: "", namespaces: ["_"], ...more });
 const why = (more: Partial<Explanation>): Explanation => ({
@@ -59,15 +59,10 @@ test("each failure has a next step", () => {
   ]);
 });
 
-test("what runs, and what differs", () => {
+test("what runs, in a few words", () => {
   assert.deepEqual(sentence({ image: "a", command: "b" }), { where: "a", what: "b" });
   assert.equal(sentence({ build: { context: "https://g" } }).where, "an image built from https://g");
   assert.deepEqual(sentence({ env: { A: "1" } }), { where: "", what: "" });
-  const file = (value: string) => ({ type: "utf8" as const, value });
-  assert.deepEqual(
-    differences({ image: "a", configFiles: { f: file("1") }, env: { A: "1" } }, { image: "b", configFiles: { f: file("2") }, inputs: { i: file("") } }),
-    ["image", "file f", "input i", "variable A"],
-  );
 });
 
 test("a job as a command line, in Python, as a frame", () => {

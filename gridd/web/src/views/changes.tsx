@@ -2,15 +2,16 @@
 
 import { computed, signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { changesBetween, lineChanges, type Change } from "../changes";
+import { changesBetween, type Change } from "../changes";
 import { isReadOnly, isStale, prepared, run } from "../store";
 import { canRedo, canUndo, redo, undo } from "../undo";
+import { later } from "./later";
 
-const LONG = 60; // characters: what is longer is shown by lines
+const ChangeList = later(() => import("./changelist").then((it) => it.ChangeList), true);
 
 export const changes = computed<Change[]>(() => {
   const [now, before] = [prepared.value?.definition, run.value?.definition];
-  return isStale.value && now && before ? changesBetween(now, before) : [];
+  return isStale.value && now && before ? changesBetween(before, now) : [];
 });
 
 const NAMES_MAX = 6;
@@ -46,26 +47,12 @@ export function Changes() {
         <button type="button" class="small" disabled={!canUndo.value} onClick={undo}>Undo</button>
         <button type="button" class="small" disabled={!canRedo.value} onClick={redo}>Redo</button>
       </p>
-      {isOpen.value && found.length > 0 && <dl>{found.map((it) => <Item key={`${it.member} ${it.name}`} change={it} />)}</dl>}
+      {isOpen.value && found.length > 0 && <ChangeList found={found} />}
     </div>
   );
 }
 
 function namesOf(found: Change[]): string {
-  const names = found.slice(0, NAMES_MAX).map(({ title }) => title[0]!.toLowerCase() + title.slice(1));
+  const names = found.slice(0, NAMES_MAX).map(({ title }) => title);
   return found.length > NAMES_MAX ? `${names.join(", ")} and ${found.length - NAMES_MAX} more` : names.join(", ");
-}
-
-function Item({ change: { title, before, now } }: { change: Change }) {
-  const isLong = [before, now].some((text) => text.length > LONG || text.includes("\n"));
-  return (
-    <>
-      <dt>{title}</dt>
-      <dd>
-        {isLong
-          ? <pre tabIndex={0} aria-label={`What differs in ${title}`}>{lineChanges(before, now).map(({ sign, text }, at) => sign === " " ? <span key={at}>  {text}{"\n"}</span> : sign === "-" ? <del key={at}>- {text}{"\n"}</del> : <ins key={at}>+ {text}{"\n"}</ins>)}</pre>
-          : <><del>{before || "nothing"}</del> → <ins>{now || "nothing"}</ins></>}
-      </dd>
-    </>
-  );
 }

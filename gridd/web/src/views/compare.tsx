@@ -3,11 +3,12 @@
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import type { Api, Job } from "../api";
-import { changes, fetchedHash, firstDifference, outputChanges, outputsOf, type Change, type FileChange, type LogsCompared } from "../compare";
+import { changesBetween, shownValue, type Change } from "../changes";
+import { fetchedHash, firstDifference, outputChanges, outputsOf, type FileChange, type LogsCompared } from "../compare";
 import type { Definition } from "../definition";
-import { diff, hunks } from "../linediff";
 import { beginningOf, decoded, FILE_BYTES_MAX, textOf } from "../partial";
-import { counted, duration, size, statusOf } from "../words";
+import { counted, duration, number, size, statusOf } from "../words";
+import { DiffLines, DiffOf } from "./difflines";
 
 interface Side {
   id: string;
@@ -46,26 +47,21 @@ async function sideOf(from: Api, id: string): Promise<Side> {
 
 function AskedFor({ a, b }: { a: Side; b: Side }) {
   if (!a.definition || !b.definition) return <p class="quiet">The grid does not keep what {a.definition ? "the later" : "the earlier"} run asked for any more.</p>;
-  const found = changes(a.definition, b.definition);
+  const found = changesBetween(a.definition, b.definition);
   const plain = found.filter((it) => !it.isFile);
   const files = found.filter((it) => it.isFile);
   return (
     <section aria-label="What was asked for">
       <h2>Asked for</h2>
       {!found.length && <p>The same.</p>}
-      {plain.length > 0 && <Pairs rows={plain.map((it) => [it.what, shown(it.before), shown(it.after)])} />}
-      {files.map((it) => <FileDiff key={it.what} title={it.what} isOpen={files.length <= FILES_OPEN_MAX} note={sides(it)} texts={() => Promise.all([textOf(it.before), textOf(it.after)])} />)}
+      {plain.length > 0 && <Pairs rows={plain.map((it) => [it.title, shownValue(it.before), shownValue(it.after)])} />}
+      {files.map((it) => <FileDiff key={it.title} title={it.title} isOpen={files.length <= FILES_OPEN_MAX} note={sides(it)} texts={() => Promise.all([textOf(it.before), textOf(it.after)])} />)}
     </section>
   );
 }
 
 function sides(it: Change): string {
   return it.before === undefined ? "only after" : it.after === undefined ? "only before" : "changed";
-}
-
-function shown(value: unknown): string {
-  if (value === undefined || value === null) return "";
-  return typeof value === "string" ? value : JSON.stringify(value);
 }
 
 /** What is the same is said once, quietly. */
@@ -140,8 +136,8 @@ function Logs({ from, a, b }: { from: Api; a: Side; b: Side }) {
       {it && it.line === undefined && <p>{it.isWhole ? (it.read ? `The same ${counted(it.read, "line")}.` : "Neither printed anything.") : `The same as far as they were compared: ${counted(it.read, "line")}.`}</p>}
       {it && it.line !== undefined && (
         <>
-          <p>They part at line {it.line.toLocaleString("en")}{it.before === undefined || it.after === undefined ? `, where the ${it.before === undefined ? "earlier" : "later"} one ends` : ""}:</p>
-          <Diff lines={[["-", it.before], ["+", it.after]].flatMap(([sign, text]) => (text === undefined ? [] : [{ sign: sign as "-" | "+", text }]))} />
+          <p>They part at line {number(it.line)}{it.before === undefined || it.after === undefined ? `, where the ${it.before === undefined ? "earlier" : "later"} one ends` : ""}:</p>
+          <DiffLines lines={[["-", it.before], ["+", it.after]].flatMap(([sign, text]) => (text === undefined ? [] : [{ sign: sign as "-" | "+", text }]))} />
         </>
       )}
     </section>
@@ -153,28 +149,7 @@ function FileDiff({ title, note, isOpen, texts }: { title: string; note: string;
   return (
     <details open={open.value} onToggle={(event) => void (open.value = event.currentTarget.open)}>
       <summary><code>{title}</code> <small>{note}</small></summary>
-      {open.value && <Lines texts={texts} />}
+      {open.value && <DiffOf texts={texts} />}
     </details>
   );
-}
-
-function Lines({ texts }: { texts: () => Promise<[string, string]> }) {
-  const both = useSignal<[string, string] | undefined>(undefined);
-  const failed = useSignal("");
-  useEffect(() => void texts().then((it) => void (both.value = it), (error: Error) => void (failed.value = error.message)), []);
-  if (!both.value) return <p class="quiet" role="status">{failed.value ? `The lines can't be shown: ${failed.value}.` : "Reading…"}</p>;
-  const lines = diff(...both.value);
-  if (!lines) return <p class="quiet">They have too little in common to be shown line by line.</p>;
-  const added = lines.filter((it) => it.sign === "+").length;
-  const removed = lines.filter((it) => it.sign === "-").length;
-  return (
-    <>
-      <p class="quiet">{added || removed ? `${counted(removed, "line")} gone, ${added.toLocaleString("en")} new` : "The lines are the same; only their ends differ."}</p>
-      {hunks(lines).map((hunk, at) => <div key={at}>{hunk.skipped > 0 && <p class="quiet">{counted(hunk.skipped, "equal line")}</p>}<Diff lines={hunk.lines} /></div>)}
-    </>
-  );
-}
-
-function Diff({ lines }: { lines: { sign: " " | "-" | "+"; text: string }[] }) {
-  return <pre class="diff" tabIndex={0}>{lines.map((it, at) => <span key={at} class={it.sign === "-" ? "gone" : it.sign === "+" ? "new" : ""}>{`${it.sign} ${it.text}\n`}</span>)}</pre>;
 }

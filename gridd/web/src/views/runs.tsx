@@ -7,12 +7,13 @@ import { useEffect, useMemo } from "preact/hooks";
 import { formatHash, userParameters } from "../hash";
 import { hash } from "../address";
 import type { Api, Happened, Job } from "../api";
+import { changesBetween } from "../changes";
 import type { Definition } from "../definition";
 import { Details, type End } from "../details";
 import { isAlike, joined, near, type Entry } from "../lineage";
 import { remembered } from "../remembered";
 import { api, prepared, run, view } from "../store";
-import { counted, differences, duration, sentence, short } from "../words";
+import { counted, duration, sentence, short } from "../words";
 import { later } from "./later";
 import { Ago } from "./parts";
 
@@ -155,7 +156,7 @@ function linkTo(id: string): string {
 function whatDiffers(entry: Entry, mine: Definition | undefined, details: Details): string {
   const other = details.definition(entry.id);
   if (!mine || !other) return titleOf(entry, other);
-  return differences(mine, other).join(", ") || "nothing";
+  return changesBetween(other, mine).map((it) => it.title).join(", ") || "nothing";
 }
 
 function titleOf(entry: Entry, definition: Definition | null | undefined): string {
