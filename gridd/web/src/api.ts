@@ -82,6 +82,9 @@ export type Standing =
   | { known: true; job: Job }
   | { known: false; gone: boolean };
 
+/** For an answer, to its last byte; also where a dead network closes nothing by itself. */
+export const ANSWER_MS_MAX = 60_000;
+
 export class ApiError extends Error {
   constructor(message: string, readonly status: number, readonly code?: string) {
     super(message);
@@ -139,12 +142,12 @@ export class Api {
   async logs(id: string, kind: LogKind, since: number): Promise<LogPage> {
     const response = await this.get(`${this.jobUrl(id)}/${kind}-logs.json?since=${since}`);
     if (!response.ok) throw await failure(response);
-    return (await response.json()) as LogPage;
+    return read<LogPage>(response);
   }
 
   async submit(submission: unknown): Promise<string> {
     const response = await this.post(this.queueUrl, submission);
-    return ((await response.json()) as { jobId: string }).jobId;
+    return (await read<{ jobId: string }>(response)).jobId;
   }
 
   async cancel(id: string, namespace: string): Promise<void> {
@@ -154,20 +157,20 @@ export class Api {
 
   private async get(url: string): Promise<Response> {
     // Asked for as a program, not as a browser that navigates: those are answered with the page.
-    return reached(fetch(url, { headers: { Accept: "application/json" }, cache: "no-store" }));
+    return reached(fetch(url, { headers: { Accept: "application/json" }, cache: "no-store", signal: AbortSignal.timeout(ANSWER_MS_MAX) }));
   }
 
   private async post(url: string, body?: unknown): Promise<Response> {
     const headers = { "Content-Type": "application/json" };
     const response = await reached(
-      fetch(url, { method: "POST", headers, body: body === undefined ? null : JSON.stringify(body) }),
+      fetch(url, { method: "POST", headers, body: body === undefined ? null : JSON.stringify(body), signal: AbortSignal.timeout(ANSWER_MS_MAX) }),
     );
     if (!response.ok) throw await failure(response);
     return response;
   }
 }
 
-async function reached(answer: Promise<Response>): Promise<Response> {
+async function reached<T>(answer: Promise<T>): Promise<T> {
   try {
     return await answer;
   } catch {
@@ -177,7 +180,11 @@ async function reached(answer: Promise<Response>): Promise<Response> {
 
 async function data<T>(response: Response): Promise<T> {
   if (!response.ok) throw await failure(response);
-  return ((await response.json()) as { data: T }).data;
+  return (await read<{ data: T }>(response)).data;
+}
+
+function read<T>(response: Response): Promise<T> {
+  return reached(response.json() as Promise<T>);
 }
 
 export async function failure(response: Response): Promise<ApiError> {

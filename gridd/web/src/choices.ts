@@ -2,7 +2,7 @@
  * as the page lives. */
 
 import { effect, signal } from "@preact/signals";
-import { clock } from "./words";
+import { clock, two } from "./words";
 
 export const TIMES = ["No times", "Time of day", "Since start"] as const;
 export type Times = (typeof TIMES)[number];
@@ -34,7 +34,6 @@ export function stamp(time: number, begun: number, how: Times): string {
   if (!time || how === "No times") return "";
   if (how === "Time of day") {
     const at = new Date(time);
-    const two = (n: number) => String(n).padStart(2, "0");
     return `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}.${thousandths(at.getMilliseconds())}`;
   }
   const after = Math.max(0, time - begun);

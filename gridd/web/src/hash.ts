@@ -119,7 +119,7 @@ export function chosenQueue(hash: Hash, origin: string): Queue | undefined {
     const url = safely(() => new URL(name));
     const key = url?.pathname.split("/").filter(Boolean).pop();
     if (!url || !key) return undefined;
-    return { name, base: url.origin, key: decodeURIComponent(key), overridden };
+    return { name, base: url.origin, key: safely(() => decodeURIComponent(key)) ?? key, overridden };
   }
   const key = safely(() => decodeURIComponent(name)) ?? name;
   return { name, base: localBase(key, origin), key, overridden };

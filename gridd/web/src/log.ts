@@ -6,7 +6,7 @@
  * list here, or the terminal of `terminal.ts`.
  */
 
-import type { LogLine, LogPage } from "./api";
+import { ApiError, type LogLine, type LogPage } from "./api";
 
 export interface Line {
   /** Without its end. `\r` before the end is a progress bar that will be overwritten. */
@@ -110,6 +110,10 @@ function overwritten(text: string): string {
   return body.length < text.length ? shown + "\r" : shown;
 }
 
+function isRefusal(error: unknown): boolean {
+  return error instanceof ApiError && error.status >= 400 && error.status < 500 && error.status !== 429;
+}
+
 const RETRY_MS_MIN = 500;
 const RETRY_MS_MAX = 5_000;
 const ADDED_AT_ONCE = 20_000; // lines: some 10 ms
@@ -150,8 +154,9 @@ export class LogReader<S extends Sink = LogText> {
       this.delay = RETRY_MS_MIN;
       if (!this.isStopped && since === this.cursor) await this.take(page, since);
       await this.text.drained?.();
-    } catch {
-      this.later(() => this.poke(), this.delay);
+    } catch (error) {
+      // What the grid refuses (the job is gone) it will refuse again, until it has something new to tell.
+      if (!isRefusal(error)) this.later(() => this.poke(), this.delay);
       this.delay = Math.min(this.delay * 2, RETRY_MS_MAX);
     }
     this.isReading = false;
@@ -176,6 +181,7 @@ export class LogReader<S extends Sink = LogText> {
     if (page.data.length && !page.isFinal) this.isPoked = true; // a page may be a part of what is there
     if (page.data.length || page.isFinal) this.changed();
   }
+
   /** In parts: a long log does not keep the page from answering its reader. */
   private async addAll({ data, sliceStart, steps = [] }: LogPage): Promise<void> {
     let step = -1;

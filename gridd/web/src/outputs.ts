@@ -19,9 +19,12 @@ export interface Sent {
 /** What the page around this one was last given. */
 export const sent = signal<Sent | undefined>(undefined);
 
+let sendings = 0;
+
 /** `resolve`: bytes instead of references. Pipes of the last run that this one has not are taken
  * back, so that no neighbour keeps a stale file. */
 export async function sendOutputs(frame: Frame, run: Run, resolve: boolean, withResult: boolean): Promise<void> {
+  const own = ++sendings;
   const result = run.job.value?.finished?.result ?? {};
   const values: Record<string, unknown> = {};
   for (const [name, reference] of Object.entries(result.outputs ?? {})) {
@@ -39,6 +42,7 @@ export async function sendOutputs(frame: Frame, run: Run, resolve: boolean, with
       url: run.api.jobUrl(run.id),
     };
   }
+  if (own !== sendings) return; // while its bytes were fetched, a newer run's began to be
   const stale = (sent.value?.names ?? []).filter((name) => !(name in values));
   sent.value = { id: run.id, names: Object.keys(values), byValue: resolve };
   frame.setOutputs({ ...Object.fromEntries(stale.map((name) => [name, undefined])), ...values });
@@ -51,12 +55,16 @@ function plain(run: Run, { type = "utf8", value }: Reference): Reference {
 async function resolved(run: Run, name: string, { type = "utf8", value }: Reference): Promise<unknown> {
   if (type === "utf8" || type === "json") return value;
   if (type === "base64" && typeof value === "string") return passable(new Blob([fromBase64(value)]));
-  const reference = plain(run, { type, value });
+  const reference = plain(run, { type, value }); // where it lies is better than nothing
   if ((run.job.value?.finished?.result?.outputs?.[name]?.size ?? 0) > CONTENT_BYTES_MAX) return reference;
-  const response = await fetch(run.api.outputUrl(run.id, name));
-  if (!response.ok) return reference;
-  const blob = await response.blob();
-  return blob.size > CONTENT_BYTES_MAX ? reference : passable(blob);
+  try {
+    const response = await fetch(run.api.outputUrl(run.id, name));
+    if (!response.ok) return reference;
+    const blob = await response.blob();
+    return blob.size > CONTENT_BYTES_MAX ? reference : await passable(blob);
+  } catch {
+    return reference; // the grid is away
+  }
 }
 
 /** The same bytes, as what survives the way through a parent: a large blob as a data URL. */

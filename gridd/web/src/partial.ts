@@ -2,6 +2,7 @@
 
 import { heldBytes, type Reference } from "./dataref";
 import { isObject } from "./hash";
+import { isBinary } from "./kinds";
 
 /** Of one file that is read as a text, or compared by what is in it. */
 export const FILE_BYTES_MAX = 1_000_000;
@@ -53,6 +54,6 @@ async function whole({ type, value }: Reference): Promise<Uint8Array> {
 
 /** Throws for what is no text. */
 export function decoded(bytes: Uint8Array): string {
-  if (bytes.subarray(0, 4096).includes(0)) throw new Error("it is no text");
+  if (isBinary(bytes)) throw new Error("it is no text");
   return new TextDecoder().decode(bytes);
 }

@@ -1,7 +1,7 @@
 /** A queue in rows: what stands where, and in which words. Pure. */
 
 import type { Job } from "./api";
-import { clock, duration, ordinal, type Tone } from "./words";
+import { clock, duration, number, ordinal, type Tone } from "./words";
 
 export type Show = "all" | "running" | "waiting" | "ended";
 
@@ -39,7 +39,7 @@ export function rowsOf(jobs: Iterable<[string, Job]>, show: Show): Rows {
 export function stateOf({ job, place }: Row, waiting: number, exitCode?: number): { word: string; tone: Tone } {
   if (job.state === "Queued") {
     const again = (job.attempt ?? 0) > 0 ? ", again: its worker was lost" : "";
-    return { word: `waiting, ${ordinal(place)} of ${waiting.toLocaleString("en")}${again}`, tone: "wait" };
+    return { word: `waiting, ${ordinal(place)} of ${number(waiting)}${again}`, tone: "wait" };
   }
   if (job.state === "Running") return { word: job.startedTime ? "running" : "getting ready", tone: "busy" };
   switch (job.finishedReason) {

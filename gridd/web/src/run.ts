@@ -19,7 +19,9 @@ export class Run {
   readonly build: LogReader;
   readonly log: LogReader;
   private readonly others = new Set<LogReader<Sink>>();
-  private timer: ReturnType<typeof setTimeout> | undefined;
+  private looking: ReturnType<typeof setTimeout> | undefined;
+  private explaining: ReturnType<typeof setTimeout> | undefined;
+  private turns = 0;
   private isStopped = false;
 
   constructor(
@@ -73,36 +75,44 @@ export class Run {
 
   /** Look again at everything: after a break, or when there is no live line. */
   async refresh(): Promise<void> {
-    clearTimeout(this.timer);
+    let hasFailed = false;
     try {
       const standing = await this.api.standing(this.id);
       if (standing.known) this.update(standing.job);
       else if (this.job.value && this.job.value.state !== "Finished") this.ended("Deleted");
     } catch {
-      // the grid is away; the next look is due below, or when the line is up again
+      hasFailed = true; // the grid is away; the next look is due below, or when the line is up again
     }
-    if (!this.isLive && !this.isOver && !this.isStopped) this.timer = setTimeout(() => void this.refresh(), POLL_MS);
+    const job = this.job.value;
+    const misses = hasFailed && job?.state === "Finished" && !job.finished && hasAnswer(job);
+    clearTimeout(this.looking); // two that were under way go on as one
+    if (!this.isStopped && (misses || (!this.isLive && !this.isOver))) this.looking = setTimeout(() => void this.refresh(), POLL_MS);
   }
 
   stop(): void {
     this.isStopped = true;
-    clearTimeout(this.timer);
+    clearTimeout(this.looking);
+    clearTimeout(this.explaining);
     for (const reader of [this.build, this.log, ...this.others]) reader.stop();
   }
 
   private turned(job: Job): void {
     this.why.value = null;
-    if (this.api.queue !== undefined) void this.api.history(this.id).then((it) => void (this.history.value = it), () => undefined);
-    if (job.state === "Queued") void this.explain();
+    const turn = ++this.turns;
+    clearTimeout(this.explaining);
+    if (this.api.queue !== undefined) {
+      // An answer that comes late says less than the one that overtook it.
+      void this.api.history(this.id).then((it) => turn === this.turns && (this.history.value = it), () => undefined);
+      if (job.state === "Queued") void this.explain(turn);
+    }
     if (job.state === "Finished" && !job.finished && hasAnswer(job)) void this.refresh();
   }
 
-  private async explain(): Promise<void> {
-    if (this.api.queue === undefined) return;
+  private async explain(turn: number): Promise<void> {
     const why = await this.api.explain(this.id).catch(() => null);
-    if (this.isStopped || this.job.value?.state !== "Queued") return;
+    if (this.isStopped || turn !== this.turns) return;
     if (why) this.why.value = why;
-    this.timer = setTimeout(() => void this.explain(), EXPLAIN_MS);
+    this.explaining = setTimeout(() => void this.explain(turn), EXPLAIN_MS);
   }
 }
 

@@ -18,6 +18,7 @@ import { Run } from "./run";
 import { upload } from "./upload";
 
 const SETTLE_MS = 150; // after a keystroke, before the job is looked up
+const AGAIN_MS = 3_000; // a grid that was away is asked for the job of the address again
 
 /** The definition behind `/j/ID`; null: nobody knows it. */
 export const named = signal<Definition | null | undefined>(undefined);
@@ -78,17 +79,30 @@ export function start(): void {
   });
 }
 
-function readNamed(): void {
+function readNamed(): (() => void) | undefined {
   const at = place.value;
-  if (at.kind !== "job") return;
-  const from = untracked(() => api.value);
-  void new Api(from.base).definition(at.id).then(
+  if (at.kind !== "job") return undefined;
+  const from = new Api(untracked(() => api.value.base));
+  let isLeft = false;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let said = "";
+  const read = () => void from.definition(at.id).then(
     (found) => {
+      if (isLeft) return;
       named.value = found;
-      if (!found) problem.value = "";
+      if (!found || problem.value === said) problem.value = "";
     },
-    (error: Error) => void (problem.value = error.message),
+    (error: Error) => {
+      if (isLeft) return;
+      problem.value = said = error.message;
+      if (!(error instanceof ApiError) || error.status === 0 || error.status >= 500) timer = setTimeout(read, AGAIN_MS);
+    },
   );
+  read();
+  return () => {
+    isLeft = true;
+    clearTimeout(timer);
+  };
 }
 
 function openQueue(): (() => void) | undefined {
@@ -137,17 +151,21 @@ async function preparedNow(): Promise<Prepared | undefined> {
   return prepare(what, inputs, from.base);
 }
 
+let unusable = "";
+
 function prepareSoon(): () => void {
   void [definition.value, given.value, api.value, place.value]; // what it depends on
   let isLate = false;
   const timer = setTimeout(async () => {
     try {
       const ready = await preparedNow();
-      if (!isLate) prepared.value = ready;
+      if (isLate) return;
+      if (unusable && problem.value === unusable) problem.value = "";
+      prepared.value = ready;
     } catch (error) {
       if (isLate) return;
       prepared.value = undefined;
-      problem.value = `This definition can't be used: ${(error as Error).message}.`;
+      problem.value = unusable = `This definition can't be used: ${(error as Error).message}.`;
     }
   }, prepared.peek() ? SETTLE_MS : 0);
   return () => {
@@ -173,8 +191,9 @@ async function lookUp(): Promise<void> {
     if (prepared.value !== wanted || api.value !== from || run.value?.id === id) return;
     if (standing.known && standing.job.state !== "Removed") follow(id, wanted.definition, standing.job);
     else if (standing.known === false && standing.gone) problem.value = "This job was run before; the time for which its answer was kept is over.";
-  } catch {
-    // the grid is away; asked again when the line is up
+  } catch (error) {
+    // A grid that is away is asked again when the line is up.
+    if (error instanceof ApiError && error.status && prepared.value === wanted) problem.value = error.message;
   }
 }
 
@@ -217,7 +236,9 @@ export async function submit(again = false): Promise<void> {
     const what = await preparedNow();
     if (!what) return;
     if (what.id !== prepared.value?.id) prepared.value = what;
+    startedByItself = what.id;
     await uploadAll(what, from);
+    if (api.value !== from) throw new ApiError("Another queue was chosen meanwhile, so nothing was submitted.", 0);
     busy.value = "Sending";
     remember(from.queueUrl, what);
     if (again && run.value?.id === what.id && run.value.isOver) {
@@ -261,7 +282,8 @@ let startedByItself = "";
  * jobs on the visitor's own machine a mere link may not do that; a frame's parent was let in. */
 function startByItself(): (() => void) | undefined {
   const what = prepared.value;
-  if (!what || !flag("autostart") || !view.value?.isUp.value || (isGuarded && !isFramed)) return undefined;
+  // One at a time: what changes meanwhile has its turn when that is sent.
+  if (busy.value || !what || !flag("autostart") || !view.value?.isUp.value || (isGuarded && !isFramed)) return undefined;
   if (startedByItself === what.id) return undefined;
   const timer = setTimeout(() => {
     startedByItself = what.id;

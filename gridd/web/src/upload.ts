@@ -7,6 +7,7 @@ import { ApiError } from "./api";
 const PIECE = 4 << 20;
 const TRIES_MAX = 4;
 const RETRY_MS = 400;
+const STALLED_MS = 60_000; // not a byte went out, and no answer came
 
 /** Read piece by piece: a file may be larger than the memory. `seen` is told the bytes so far. */
 export async function hashOfFile(file: Blob, seen: (bytes: number) => void): Promise<string> {
@@ -41,9 +42,19 @@ function put(url: string, body: Blob, sent: (bytes: number) => void): Promise<[s
     const request = new XMLHttpRequest();
     request.open("PUT", url);
     request.setRequestHeader("Content-Type", "application/octet-stream");
-    request.upload.onprogress = (event) => sent(event.loaded);
+    let stalled: ReturnType<typeof setTimeout>;
+    const goesOn = () => {
+      clearTimeout(stalled);
+      stalled = setTimeout(() => request.abort(), STALLED_MS);
+    };
+    request.upload.onprogress = (event) => {
+      goesOn();
+      sent(event.loaded);
+    };
     request.onload = () => resolve([request.status, request.responseText]);
-    request.onerror = request.onabort = request.ontimeout = () => resolve([0, ""]);
+    request.onerror = request.onabort = () => resolve([0, ""]);
+    request.onloadend = () => clearTimeout(stalled);
+    goesOn();
     request.send(body);
   });
 }

@@ -22,12 +22,23 @@ export function duration(ms: number): string {
   return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} days`;
 }
 
+export function two(n: number): string {
+  return String(n).padStart(2, "0");
+}
+
 /** Whole seconds, for a clock that runs. */
 export function clock(ms: number): string {
   const seconds = Math.max(0, Math.floor(ms / 1000));
-  const two = (n: number) => String(n).padStart(2, "0");
   const [h, m, s] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60];
   return h ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
+}
+
+/** About how long, in one unit. */
+export function about(ms: number): string {
+  const seconds = Math.max(0, ms) / 1000;
+  if (seconds < 90) return `${Math.round(seconds)} s`;
+  if (seconds < 5_400) return `${Math.round(seconds / 60)} min`;
+  return seconds < 129_600 ? `${Math.round(seconds / 3_600)} h` : `${Math.round(seconds / 86_400)} days`;
 }
 
 export function size(bytes: number): string {
@@ -109,27 +120,29 @@ export function statusOf(job: Job | undefined, why: Explanation | null, now: num
 }
 
 function ended(job: Job): Status {
-  const result = job.finished?.result;
+  const { finishedReason: reason, finished } = job;
+  const result = finished?.result;
+  const end = outcomeOf(reason, result?.StatusCode ?? 0);
   const took = result?.duration === undefined ? "" : duration(result.duration);
-  switch (job.finishedReason) {
-    case "Success": {
-      const code = result?.StatusCode ?? 0;
-      if (code === 0) return { word: "Done", tone: "good", detail: took && `in ${took}` };
-      return { word: `Exit code ${code}`, tone: "bad", detail: took && `after ${took}` };
-    }
-    case "Error":
-      return { word: "Failed", tone: "bad", detail: "it could not be run" };
-    case "TimedOut":
-      return { word: "Timed out", tone: "bad", detail: took && `after ${took}` };
-    case "Cancelled":
-      return { word: "Stopped", tone: "idle", detail: job.finished?.message ?? "" };
-    case "JobReplacedByClient":
-      return { word: "Replaced", tone: "idle", detail: "by a newer job of the same page" };
-    case "Deleted":
-      return { word: "Deleted", tone: "idle", detail: "" };
-    default:
-      return { word: job.finishedReason ?? "Ended", tone: "idle", detail: "" };
-  }
+  const details: Record<string, string> = {
+    Success: took && `${end.tone === "good" ? "in" : "after"} ${took}`,
+    Error: "it could not be run",
+    TimedOut: took && `after ${took}`,
+    Cancelled: finished?.message ?? "",
+    JobReplacedByClient: "by a newer job of the same page",
+  };
+  return { ...end, detail: details[reason ?? ""] ?? "" };
+}
+
+const ENDS: Record<string, [word: string, tone: Tone]> = {
+  Error: ["Failed", "bad"], TimedOut: ["Timed out", "bad"], Cancelled: ["Stopped", "idle"], JobReplacedByClient: ["Replaced", "idle"], Deleted: ["Deleted", "idle"],
+};
+
+/** How a job ended, in a word or two. */
+export function outcomeOf(reason: string | undefined, exitCode: number | undefined): { word: string; tone: Tone } {
+  if (reason === "Success") return exitCode ? { word: `Exit code ${exitCode}`, tone: "bad" } : { word: "Done", tone: "good" };
+  const [word, tone] = ENDS[reason ?? ""] ?? [reason ?? "Ended", "idle"];
+  return { word, tone };
 }
 
 /** What went wrong, and what to do about it. */

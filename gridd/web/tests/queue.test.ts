@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Job } from "../src/api";
-import { ASKED_MAX, Details, KEPT_MAX } from "../src/rowdetails";
+import { ASKED_MAX, Details, KEPT_MAX } from "../src/details";
 import { bytesOf, ofHad, ownersOf, rowsOf, stateOf, timeOf, useOf } from "../src/queuerows";
 import { workerName } from "../src/words";
 
@@ -59,28 +59,33 @@ test("names of people's own are kept, drawn ones are cut", () => {
 function asked() {
   const open: [string, (value: unknown) => void, (error: Error) => void][] = [];
   const ask = (what: string) => (id: string) => new Promise<never>((done, fail) => void open.push([`${what} ${id}`, done as never, fail]));
-  return { open, details: new Details({ definition: ask("what") as never, exitCode: ask("code") as never }) };
+  return { open, details: new Details({ definition: ask("what"), history: ask("end") }) };
 }
 
 test("details are asked for a few at a time, for what is seen, and once", async () => {
   const { open, details } = asked();
-  for (let i = 0; i < 10; i++) details.want(`j${i}`, false);
+  const of = (i: number) => ({ id: `j${i}`, job: job({}) });
+  for (let i = 0; i < 10; i++) details.wantDefinition(of(i));
   assert.equal(open.length, ASKED_MAX);
-  for (let i = 4; i < 9; i++) details.unwant(`j${i}`);
+  for (let i = 4; i < 9; i++) details.unwant(of(i));
   for (const [, done] of open.slice(0, 3)) done({ image: "a", command: "b" });
   open[3]![2](new Error("away"));
   await new Promise((done) => setTimeout(done));
   assert.deepEqual(open.map(([what]) => what), ["what j0", "what j1", "what j2", "what j3", "what j9"]);
-  assert.deepEqual(details.what("j0").value, { where: "a", what: "b" });
-  details.want("j0", true);
-  assert.equal(open.at(-1)![0], "code j0", "what it runs is known");
-  details.want("j3", false);
+  assert.deepEqual(details.definition("j0").value, { image: "a", command: "b" });
+  details.wantDefinition(of(0));
+  details.wantEnd(of(0));
+  assert.equal(open.length, 5, "what it runs is known, and it has not ended");
+  details.wantEnd({ id: "j0", job: job({ state: "Finished", time: 7 }) });
+  assert.equal(open.at(-1)![0], "end j0");
+  assert.notEqual(details.end({ id: "j0", job: job({ time: 7 }) }), details.end({ id: "j0", job: job({ time: 8 }) }), "it ended anew");
+  details.wantDefinition(of(3));
   assert.equal(open.at(-1)![0], "what j3", "what failed is asked anew");
 });
 
 test("details that nobody looks at are let go", () => {
   const { details } = asked();
-  const first = details.what("j0");
-  for (let i = 1; i <= KEPT_MAX; i++) details.what(`j${i}`);
-  assert.notEqual(details.what("j0"), first);
+  const first = details.definition("j0");
+  for (let i = 1; i <= KEPT_MAX; i++) details.definition(`j${i}`);
+  assert.notEqual(details.definition("j0"), first);
 });

@@ -101,16 +101,16 @@ test("details are asked for once, a few at a time, and again after a failure", a
   const settled = async () => {
     while (under) await new Promise((done) => setTimeout(done, 2));
   };
-  details.wantDefinitions(entries);
+  for (const it of entries) details.wantDefinition(it);
   await settled();
   assert.deepEqual([calls, most, details.changed.value], [10, 4, 0]);
   isDown = false;
-  details.wantDefinitions(entries);
-  details.wantDefinitions(entries);
+  for (const it of entries) details.wantDefinition(it);
+  for (const it of entries) details.wantDefinition(it);
   await settled();
-  assert.deepEqual([calls, details.definition("j9")], [20, { command: "j9" }]);
-  details.wantEnds(entries.slice(0, 1));
+  assert.deepEqual([calls, details.definition("j9").value], [20, { command: "j9" }]);
+  details.wantEnd(entries[0]!);
   await new Promise((done) => setTimeout(done, 5));
-  const end = details.end(entries[0]!)!;
+  const end = details.end(entries[0]!).value!;
   assert.deepEqual([end.exitCode, end.took, end.reason], [3, 40, "Success"]);
 });

@@ -8,12 +8,12 @@
  * frames in, and no more.
  */
 
+import { ALLOW } from "../forhosts";
 import { contentOf } from "./content";
 import { Host, type Values } from "./host";
 import { frameUrl, NAMES, type Written } from "./link";
 
 const HEIGHT_PX = 400;
-const ALLOW = "clipboard-write; clipboard-read; fullscreen; loopback-network; local-network-access"; // as metaframe.json says
 
 // Only while the script itself is run does a page say where it came from.
 const script = (document.currentScript ?? document.querySelector('script[src*="/embed/gridd.js"]')) as HTMLScriptElement | null;

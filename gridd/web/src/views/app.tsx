@@ -5,7 +5,7 @@ import { flag, place, queue } from "../address";
 import { definition, isActive, isReadOnly, run, view } from "../store";
 import { plain } from "../ansi";
 import type { Run } from "../run";
-import { failureOf } from "../words";
+import { failureOf, number } from "../words";
 import { later } from "./later";
 import { Log } from "./log";
 import { NoWorker } from "./noworker";
@@ -99,7 +99,7 @@ function Count({ of }: { of: Tab }) {
     void view.value.changes.value;
     for (const job of view.value.jobs.values()) if (job.state !== "Finished") count++;
   }
-  return count ? <span class="count">{count.toLocaleString("en")}</span> : null;
+  return count ? <span class="count">{number(count)}</span> : null;
 }
 
 /** In plain words: what went wrong or what it waits for, and what to do. */

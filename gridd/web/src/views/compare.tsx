@@ -97,7 +97,12 @@ function Outcome({ a, b }: { a: Side; b: Side }) {
 function Files({ from, a, b }: { from: Api; a: Side; b: Side }) {
   const found = useSignal<FileChange[] | undefined>(undefined);
   const [before, after] = [outputsOf(a.job), outputsOf(b.job)];
-  useEffect(() => void outputChanges(before, after, (side, name) => fetchedHash(from, side ? b.id : a.id, name)).then((it) => void (found.value = it)), []);
+  useEffect(() => {
+    let isGone = false; // then nothing more is fetched
+    const hashOf = async (side: 0 | 1, name: string) => (isGone ? undefined : fetchedHash(from, side ? b.id : a.id, name));
+    void outputChanges(before, after, hashOf).then((it) => void (found.value = it));
+    return () => void (isGone = true);
+  }, []);
   const rows = found.value;
   const count = (verdict: FileChange["verdict"]) => rows?.filter((it) => it.verdict === verdict).length ?? 0;
   const said = (["same", "changed", "only before", "only after", "can't be told"] as const).filter((it) => count(it)).map((it) => `${count(it)} ${it}`);
@@ -125,8 +130,13 @@ function Logs({ from, a, b }: { from: Api; a: Side; b: Side }) {
   const found = useSignal<LogsCompared | undefined>(undefined);
   const failed = useSignal("");
   useEffect(() => {
-    const pages = (id: string) => (since: number) => from.logs(id, "run", since);
+    let isGone = false;
+    const pages = (id: string) => async (since: number) => {
+      if (isGone) throw new Error("nobody waits for it");
+      return from.logs(id, "run", since);
+    };
     firstDifference(pages(a.id), pages(b.id)).then((it) => void (found.value = it), (error: Error) => void (failed.value = error.message));
+    return () => void (isGone = true);
   }, []);
   const it = found.value;
   return (

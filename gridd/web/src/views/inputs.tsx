@@ -80,13 +80,12 @@ function Row({ name, reference }: { name: string; reference: Reference }) {
 /** A file that the worker fetches itself. */
 function FromAddress() {
   const address = useSignal("");
-  const isAddress = /^https?:\/\/\S+$/.test(address.value.trim());
+  const last = nameIn(address.value.trim());
   const take = (event: Event) => {
     event.preventDefault();
-    if (!isAddress) return;
+    if (last === undefined) return;
     const url = address.value.trim();
-    const last = new URL(url).pathname.split("/").filter(Boolean).pop() ?? "file";
-    let name = decodeURIComponent(last.replace(/%(?![0-9a-f]{2})/gi, "%25"));
+    let name = last;
     for (let n = 2; name in (draft.value.inputs ?? {}); n++) name = `${n}-${last}`;
     change({ inputs: { ...draft.value.inputs, [name]: { type: "url", value: url } } });
     address.value = "";
@@ -94,9 +93,25 @@ function FromAddress() {
   return (
     <form class="fileline" onSubmit={take}>
       <input value={address.value} onInput={(event) => void (address.value = event.currentTarget.value)} aria-label="Address of an input" placeholder="or https://… of a file that the worker fetches" spellcheck={false} autocomplete="off" />
-      <button type="submit" class="small" disabled={!isAddress}>Add</button>
+      <button type="submit" class="small" disabled={last === undefined}>Add</button>
     </form>
   );
+}
+
+/** What a file at that address is called; `undefined`: that is no address. */
+function nameIn(address: string): string | undefined {
+  if (!/^https?:\/\/\S+$/.test(address)) return undefined;
+  let last = "file";
+  try {
+    last = new URL(address).pathname.split("/").filter(Boolean).pop() ?? last;
+  } catch {
+    return undefined;
+  }
+  try {
+    return decodeURIComponent(last);
+  } catch {
+    return last; // its percent signs mean something else
+  }
 }
 
 function ourHash({ type, value }: Reference): string | undefined {

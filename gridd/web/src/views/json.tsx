@@ -1,7 +1,7 @@
 /** JSON as a tree that folds. What is folded does not exist, and long lists come in parts. */
 
 import { useSignal } from "@preact/signals";
-import { counted } from "../words";
+import { counted, number } from "../words";
 
 const ITEMS_AT_ONCE = 100;
 const OPEN_ITEMS_MAX = 20; // a larger one is folded at first
@@ -28,7 +28,7 @@ function Branch({ name, value, depth }: { name?: string; value: object; depth: n
       {isOpen.value && (
         <div class="inside">
           {names.slice(0, shown.value).map((key) => <Node key={key} name={key} value={(value as Record<string, unknown>)[key]} depth={depth + 1} />)}
-          {names.length > shown.value && <button type="button" class="small" onClick={() => void (shown.value *= 5)}>{(names.length - shown.value).toLocaleString("en")} more</button>}
+          {names.length > shown.value && <button type="button" class="small" onClick={() => void (shown.value *= 5)}>{number(names.length - shown.value)} more</button>}
         </div>
       )}
     </details>

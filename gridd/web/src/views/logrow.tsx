@@ -5,7 +5,7 @@ import type { Line } from "../log";
 import { spans } from "../spans";
 import type { Step } from "../steps";
 import { now } from "../store";
-import { clock, counted, duration } from "../words";
+import { clock, counted, duration, number } from "../words";
 
 const SHAPES = { running: "▶", done: "✓", failed: "!", stopped: "■" };
 const TONES = { running: "busy", done: "good", failed: "bad", stopped: "idle" };
@@ -20,7 +20,7 @@ interface HeadingProps {
 
 export function Heading({ step, isOpen, toggle, isCopy = false }: HeadingProps) {
   const count = step.to - step.from + step.missing;
-  const parts = [step.word, took(step), counted(count, "line"), step.missing && `the first ${step.missing.toLocaleString("en")} are not shown`];
+  const parts = [step.word, took(step), counted(count, "line"), step.missing && `the first ${number(step.missing)} are not shown`];
   const heading = (
     <button type="button" aria-expanded={isOpen} tabIndex={isCopy ? -1 : 0} onClick={toggle}>
       <span aria-hidden="true">{isOpen ? "▾" : "▸"}</span>

@@ -6,6 +6,7 @@ import { plain } from "../ansi";
 import { TIMES, times, wraps, type Times } from "../choices";
 import type { Run } from "../run";
 import type { Step } from "../steps";
+import { number, short } from "../words";
 import { CopyButton } from "./parts";
 
 interface ToolsProps {
@@ -31,7 +32,7 @@ export function LogTools({ run, steps, isTerminal, children }: ToolsProps) {
       )}
       <Toggle is={isTerminal} label="Terminal" disabled={!run} />
       <CopyButton text={() => textOf(run)} />
-      <button type="button" class="small" disabled={!steps.length} onClick={() => save(textOf(run), `${run?.id.slice(0, 8) ?? "job"}.log`)}>Download</button>
+      <button type="button" class="small" disabled={!steps.length} onClick={() => save(textOf(run), `${run ? short(run.id) : "job"}.log`)}>Download</button>
     </div>
   );
 }
@@ -63,7 +64,7 @@ export function Find({ wanted, at, count, go }: FindProps) {
       />
       {wanted.value && (
         <>
-          <small aria-live="polite">{count ? `${(at + 1).toLocaleString("en")} of ${count.toLocaleString("en")}` : "not found"}</small>
+          <small aria-live="polite">{count ? `${number(at + 1)} of ${number(count)}` : "not found"}</small>
           <button type="button" class="small" aria-label="Previous hit" disabled={!count} onClick={() => go(-1)}>↑</button>
           <button type="button" class="small" aria-label="Next hit" disabled={!count} onClick={() => go(1)}>↓</button>
         </>

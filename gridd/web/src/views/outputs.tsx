@@ -9,8 +9,9 @@ import { heldBytes, type Reference } from "../dataref";
 import { declaredOutputs, missingOutputs } from "../declared";
 import { kindOf } from "../kinds";
 import { sent } from "../outputs";
+import { beginningOf } from "../partial";
 import type { Run } from "../run";
-import { counted, size } from "../words";
+import { counted, short, size } from "../words";
 import { later } from "./later";
 import { save } from "./log";
 import { Tree } from "./tree";
@@ -39,7 +40,7 @@ export function Outputs({ run }: { run: Run | undefined }) {
   return (
     <div class="outputs">
       <Missing names={missing} />
-      <Tools run={run} names={names} sizes={sizes} />
+      <Tools key={`${run.id}/${run.job.value?.finished?.time}`} run={run} names={names} sizes={sizes} />
       <Tree names={names} chosen={current} choose={(name) => void (chosen.value = name)} sizeOf={(name) => sizes[name]} hrefOf={(name) => run.api.outputUrl(run.id, name)} />
       {current && <Preview key={`${run.id}/${run.job.value?.finished?.time}/${current}`} name={current} url={run.api.outputUrl(run.id, current)} publicUrl={new Api(run.api.base).outputUrl(run.id, current)} />}
     </div>
@@ -99,18 +100,14 @@ async function saveAll(run: Run, names: string[], said: (count: number) => void)
   let total = 0;
   for (const [at, name] of names.entries()) {
     said(at + 1);
-    const response = await fetch(run.api.outputUrl(run.id, name));
-    if (!response.ok) throw new Error(`${name}: status ${response.status}`);
-    if (total + Number(response.headers.get("Content-Length") ?? 0) > ZIP_BYTES_MAX) throw tooLarge();
-    files[name] = new Uint8Array(await response.arrayBuffer());
-    total += files[name].length;
-    if (total > ZIP_BYTES_MAX) throw tooLarge();
+    const { bytes, isCut } = await beginningOf(run.api.outputUrl(run.id, name), ZIP_BYTES_MAX - total).catch((error: Error) => {
+      throw new Error(`${name}: ${error.message}`);
+    });
+    if (isCut) throw new Error(`More than ${size(ZIP_BYTES_MAX)}: download the files one by one, or use gridd outputs.`);
+    files[name] = bytes;
+    total += bytes.length;
   }
-  save(new Blob([zipSync(files, { level: 0 }) as Uint8Array<ArrayBuffer>]), `${run.id.slice(0, 8)}.zip`);
-}
-
-function tooLarge(): Error {
-  return new Error(`More than ${size(ZIP_BYTES_MAX)}: download the files one by one, or use gridd outputs.`);
+  save(new Blob([zipSync(files, { level: 0 }) as Uint8Array<ArrayBuffer>]), `${short(run.id)}.zip`);
 }
 
 /** Small files are in the result itself; of the others the grid is asked, a few at a time. */

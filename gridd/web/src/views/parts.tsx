@@ -4,6 +4,7 @@ import type { ComponentChildren } from "preact";
 import { useSignal } from "@preact/signals";
 import type { Check } from "../checks";
 import { useLayoutEffect, useRef } from "preact/hooks";
+import { about } from "../words";
 
 /** Works on plain http too, where a page has no clipboard of its own. */
 export async function copy(text: string): Promise<boolean> {
@@ -56,7 +57,6 @@ interface TextProps {
   onText: (text: string) => void;
   placeholder?: string;
   label?: string;
-  list?: string;
   mode?: "numeric" | "decimal";
   /** What is wrong with a text, in a sentence. */
   check?: Check;
@@ -90,10 +90,9 @@ interface MenuProps {
   label: string;
   /** Or what makes them, given what closes the panel. */
   children: ComponentChildren | ((close: () => void) => ComponentChildren);
-  wide?: boolean;
 }
 
-export function Menu({ label, children, wide }: MenuProps) {
+export function Menu({ label, children }: MenuProps) {
   const isOpen = useSignal(false);
   const root = useRef<HTMLDivElement>(null);
   const close = () => {
@@ -118,14 +117,12 @@ export function Menu({ label, children, wide }: MenuProps) {
   return (
     <div class="menu" ref={root}>
       <button type="button" aria-expanded={isOpen.value} onClick={() => void (isOpen.value = !isOpen.value)}>{label}</button>
-      {isOpen.value && <div class={wide ? "panel wide" : "panel"}>{typeof children === "function" ? children(close) : children}</div>}
+      {isOpen.value && <div class="panel">{typeof children === "function" ? children(close) : children}</div>}
     </div>
   );
 }
 
 /** `plain`: how long, without saying that it is past. */
 export function Ago({ time, plain }: { time: number; plain?: boolean }) {
-  const seconds = Math.max(0, (Date.now() - time) / 1000);
-  const [n, unit] = seconds < 90 ? [seconds, "s"] : seconds < 5400 ? [seconds / 60, "min"] : seconds < 129_600 ? [seconds / 3600, "h"] : [seconds / 86_400, "days"];
-  return <time dateTime={new Date(time).toISOString()} title={new Date(time).toLocaleString()}>{Math.round(n as number)} {unit}{plain ? "" : " ago"}</time>;
+  return <time dateTime={new Date(time).toISOString()} title={new Date(time).toLocaleString()}>{about(Date.now() - time)}{plain ? "" : " ago"}</time>;
 }

@@ -6,7 +6,7 @@ import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { CURVES_MAX, drawn, firstChoice, POINTS_MAX, type Drawn } from "../plotting";
 import type { Table } from "../table";
-import { counted } from "../words";
+import { counted, number } from "../words";
 
 const HEIGHT = 320;
 
@@ -73,7 +73,7 @@ function said(data: Drawn, curves: number): string {
   if (!data.x.length) return "No row has a number in that column.";
   const order = data.isOrdered ? "" : " Points only: the numbers across go to and fro.";
   if (!data.isThinned) return `${counted(data.rows, "row")}. Drag across to look closer, double click to go back.${order}`;
-  return `${counted(data.x.length, "point")} of ${counted(data.rows, "row")}: the lowest and the highest of each stretch (at most ${POINTS_MAX.toLocaleString("en")}). Drag across to look closer.${order}`;
+  return `${counted(data.x.length, "point")} of ${counted(data.rows, "row")}: the lowest and the highest of each stretch (at most ${number(POINTS_MAX)}). Drag across to look closer.${order}`;
 }
 
 /** Told apart by more than colour where there are few points; readable on both grounds. */

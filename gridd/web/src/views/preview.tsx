@@ -6,7 +6,7 @@ import { useEffect } from "preact/hooks";
 import { beginningOf } from "../partial";
 import { endOf, hexLines, isBinary, kindOf, type KindOf } from "../kinds";
 import { numericColumns, tableOfJson, tableOfText, type Table } from "../table";
-import { counted, size } from "../words";
+import { counted, number, size } from "../words";
 import { JsonTree } from "./json";
 import { later } from "./later";
 import { CopyButton } from "./parts";
@@ -53,7 +53,10 @@ export function Preview({ name, url, publicUrl }: Shown) {
   useEffect(() => {
     const aborting = new AbortController();
     load(name, kind, url, aborting.signal).then(
-      (it) => void (loaded.value = it),
+      (it) => {
+        if (!aborting.signal.aborted) loaded.value = it;
+        else if (it.picture) URL.revokeObjectURL(it.picture);
+      },
       (error: Error) => aborting.signal.aborted || (failed.value = `It can't be fetched: ${error.message}.`),
     );
     return () => {
@@ -147,7 +150,7 @@ function PlainText({ text }: { text: string }) {
   const isLong = text.length > SHOWN_CHARS_MAX;
   return (
     <>
-      {isLong && <p class="quiet">The first {counted(SHOWN_CHARS_MAX, "letter")} of {text.length.toLocaleString("en")}.</p>}
+      {isLong && <p class="quiet">The first {counted(SHOWN_CHARS_MAX, "letter")} of {number(text.length)}.</p>}
       <pre tabIndex={0}>{isLong ? text.slice(0, SHOWN_CHARS_MAX) : text}</pre>
     </>
   );

@@ -1,13 +1,13 @@
 /** A queue, live: what waits, runs and ended, and who works on it. */
 
-import { computed, useSignal } from "@preact/signals";
+import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { queue } from "../address";
-import { Details } from "../rowdetails";
+import { detailsOf } from "../details";
 import { ownersOf, rowsOf, stateOf, timeOf, type Row, type Show } from "../queuerows";
 import { quoted } from "../shell";
 import { api, now, run, stop, view } from "../store";
-import { counted, OWN_MACHINE, short, workerName } from "../words";
+import { counted, number, OWN_MACHINE, sentence, short, workerName } from "../words";
 import { NoWorker } from "./noworker";
 import { Ago, Command } from "./parts";
 import "../queue.css";
@@ -16,15 +16,6 @@ import { Workers } from "./workers";
 const ROWS_STEP = 100; // of a long queue, the first ones
 const ROWS_MAX = 1_000;
 const SHOWS: [Show, string][] = [["all", "All"], ["running", "Running"], ["waiting", "Waiting"], ["ended", "Ended"]];
-
-/** Of the queue that is shown: another one has other jobs, or the same with other ends. */
-const details = computed(() => {
-  const from = api.value;
-  return new Details({
-    definition: (id) => from.definition(id),
-    exitCode: async (id) => (await from.history(id)).findLast((it) => it.event === "finished")?.exitCode,
-  });
-});
 
 export function Queue() {
   const show = useSignal<Show>("all");
@@ -45,13 +36,13 @@ export function Queue() {
   };
   return (
     <div class="queue">
-      <p class="sum">{counted(counts.running, "job")} running · {counts.waiting.toLocaleString("en")} waiting · {counted(workers?.length ?? 0, "worker")}</p>
+      <p class="sum">{counted(counts.running, "job")} running · {number(counts.waiting)} waiting · {counted(workers?.length ?? 0, "worker")}</p>
       {workers?.length === 0 && <NoWorker />}
       {counts.all > 0 && (
         <div class="shows" role="group" aria-label="Which jobs">
           {SHOWS.map(([name, label]) => (
             <button key={name} type="button" class="small" aria-pressed={show.value === name} onClick={() => choose(name)}>
-              {label}<span class="count">{counts[name] ? counts[name].toLocaleString("en") : ""}</span>
+              {label}<span class="count">{counts[name] ? number(counts[name]) : ""}</span>
             </button>
           ))}
         </div>
@@ -66,8 +57,8 @@ export function Queue() {
 }
 
 function More({ left, most }: { left: number; most: { value: number } }) {
-  if (most.value >= ROWS_MAX) return <p class="quiet">{left.toLocaleString("en")} more are not shown.</p>;
-  return <p><button type="button" class="small" onClick={() => void (most.value += ROWS_STEP)}>Show more of {left.toLocaleString("en")}</button></p>;
+  if (most.value >= ROWS_MAX) return <p class="quiet">{number(left)} more are not shown.</p>;
+  return <p><button type="button" class="small" onClick={() => void (most.value += ROWS_STEP)}>Show more of {number(left)}</button></p>;
 }
 
 function NoJobs() {
@@ -96,14 +87,18 @@ function Jobs({ rows, waiting }: { rows: Row[]; waiting: number }) {
 function JobRow({ row, waiting, hasOwners }: { row: Row; waiting: number; hasOwners: boolean }) {
   const { id, job } = row;
   const element = useRef<HTMLTableRowElement>(null);
-  const known = details.value;
+  const details = detailsOf(api.value);
   const hasEnded = job.state === "Finished";
   useEffect(() => {
-    if (!hasEnded) known.forget(id);
-    return whileSeen(element.current!, () => known.want(id, hasEnded), () => known.unwant(id));
-  }, [known, id, hasEnded]);
-  const what = known.what(id).value;
-  const { word, tone } = stateOf(row, waiting, known.exitCode(id).value);
+    const want = () => {
+      details.wantDefinition(row);
+      if (hasEnded) details.wantEnd(row);
+    };
+    return whileSeen(element.current!, want, () => details.unwant(row));
+  }, [details, id, hasEnded, hasEnded && job.time]);
+  const definition = details.definition(id).value;
+  const what = definition && sentence(definition);
+  const { word, tone } = stateOf(row, waiting, hasEnded ? details.end(row).value?.exitCode : undefined);
   return (
     <tr ref={element} class={run.value?.id === id ? "chosen" : ""}>
       <td class="about">

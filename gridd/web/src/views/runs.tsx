@@ -9,11 +9,11 @@ import { hash } from "../address";
 import type { Api, Happened, Job } from "../api";
 import { changesBetween } from "../changes";
 import type { Definition } from "../definition";
-import { Details, type End } from "../details";
+import { detailsOf, type Details, type End } from "../details";
 import { isAlike, joined, near, type Entry } from "../lineage";
 import { remembered } from "../remembered";
 import { api, prepared, run, view } from "../store";
-import { counted, duration, sentence, short } from "../words";
+import { counted, duration, outcomeOf, sentence, short } from "../words";
 import { later } from "./later";
 import { Ago } from "./parts";
 
@@ -25,14 +25,6 @@ const Comparison = later(() => import("./compare").then((it) => it.Comparison));
 /** The two that are compared, the earlier first; of one queue. */
 const comparing = signal<{ queue: string; pair: [string, string] } | undefined>(undefined);
 const showsAll = signal(false);
-
-let latest: { from: Api; details: Details } | undefined;
-
-/** Kept while the queue is the same, also when another tab is looked at. */
-function detailsOf(from: Api): Details {
-  if (latest?.from !== from) latest = { from, details: new Details(from) };
-  return latest.details;
-}
 
 export function Runs() {
   if (api.value.queue === undefined) return <p class="quiet pad">No queue is chosen.</p>;
@@ -57,13 +49,13 @@ function OfQueue({ from }: { from: Api }) {
   const mine = prepared.value?.definition ?? present?.definition;
   const known = new Set([...here.map((it) => it.id), ...(present ? [present.id] : [])]);
   const looking = near(all, looked.value, known);
-  const found = mine && !showsAll.value ? looking.filter((it) => it.id === present?.id || isMine(mine, details.definition(it.id))) : looking;
+  const found = mine && !showsAll.value ? looking.filter((it) => it.id === present?.id || isMine(mine, details.definition(it.id).peek())) : looking;
   const shown = found.slice(0, rows.value);
   useEffect(() => {
-    details.wantDefinitions(looking);
-    details.wantEnds(shown);
+    for (const it of looking) details.wantDefinition(it);
+    for (const it of shown) details.wantEnd(it);
   });
-  const isLooking = looking.some((it) => details.definition(it.id) === undefined);
+  const isLooking = looking.some((it) => details.definition(it.id).peek() === undefined);
 
   const pair = comparing.value?.queue === from.queueUrl ? comparing.value.pair : undefined;
   if (pair) return <div class="runs"><Chosen pair={pair} choosePair={choosePair} entries={shown} details={details} from={from} /></div>;
@@ -84,10 +76,10 @@ function OfQueue({ from }: { from: Api }) {
               {shown.map((it) => (
                 <tr key={it.id} class={it.id === present?.id ? "chosen" : ""} {...(it.id === present?.id ? { "aria-current": true } : {})}>
                   <td><a class="id" href={linkTo(it.id)}>{short(it.id)}</a></td>
-                  <td><State entry={it} end={details.end(it)} /></td>
+                  <td><State entry={it} end={details.end(it).peek()} /></td>
                   <td><Ago time={it.time} /></td>
-                  <td class="number">{took(it, details.end(it))}</td>
-                  <td class="what">{showsAll.value ? titleOf(it, details.definition(it.id)) : name(it)}</td>
+                  <td class="number">{took(it, details.end(it).peek())}</td>
+                  <td class="what">{showsAll.value ? titleOf(it, details.definition(it.id).peek()) : name(it)}</td>
                   <td>{shown.length > 1 && <button type="button" class="small" aria-label={`Compare ${short(it.id)}`} onClick={() => choosePair(pairOf(it, shown, present?.id))}>Compare</button>}</td>
                 </tr>
               ))}
@@ -125,7 +117,7 @@ interface Choosing {
 }
 
 function Chosen({ pair: [before, after], choosePair, entries, details, from }: Choosing) {
-  const label = (it: Entry) => `${short(it.id)} · ${stateOf(it, details.end(it)).word} · ${new Date(it.time).toLocaleString()}`;
+  const label = (it: Entry) => `${short(it.id)} · ${stateOf(it, details.end(it).peek()).word} · ${new Date(it.time).toLocaleString()}`;
   const choice = (name: string, value: string, choose: (id: string) => void) => (
     <label>{name} <select value={value} onChange={(event) => choose(event.currentTarget.value)}>{entries.some((it) => it.id === value) ? null : <option value={value}>{short(value)}</option>}{entries.map((it) => <option key={it.id} value={it.id}>{label(it)}</option>)}</select></label>
   );
@@ -154,7 +146,7 @@ function linkTo(id: string): string {
 }
 
 function whatDiffers(entry: Entry, mine: Definition | undefined, details: Details): string {
-  const other = details.definition(entry.id);
+  const other = details.definition(entry.id).peek();
   if (!mine || !other) return titleOf(entry, other);
   return changesBetween(other, mine).map((it) => it.title).join(", ") || "nothing";
 }
@@ -165,18 +157,12 @@ function titleOf(entry: Entry, definition: Definition | null | undefined): strin
   return [where, what].filter(Boolean).join(": ").slice(0, 200);
 }
 
-const ENDS: Record<string, [string, string]> = {
-  Error: ["Failed", "bad"], TimedOut: ["Timed out", "bad"], Cancelled: ["Stopped", "idle"], JobReplacedByClient: ["Replaced", "idle"], Deleted: ["Deleted", "idle"],
-};
-
 function stateOf({ job }: Entry, end: End | undefined): { word: string; tone: string } {
   if (job?.state === "Queued") return { word: "Waiting", tone: "wait" };
   if (job?.state === "Running") return { word: "Running", tone: "busy" };
   const reason = job?.finishedReason ?? end?.reason;
   if (!reason) return { word: end ? "Not kept any more" : "…", tone: "idle" };
-  if (reason !== "Success") return { word: ENDS[reason]?.[0] ?? "Ended", tone: ENDS[reason]?.[1] ?? "idle" };
-  const code = job?.finished?.result?.StatusCode ?? end?.exitCode;
-  return code ? { word: `Exit code ${code}`, tone: "bad" } : { word: "Done", tone: "good" };
+  return outcomeOf(reason, job?.finished?.result?.StatusCode ?? end?.exitCode);
 }
 
 function State({ entry, end }: { entry: Entry; end: End | undefined }) {
@@ -209,13 +195,8 @@ function told(it: Happened): string {
     case "leased": return `given to worker${by}${it.waited === undefined ? "" : ` after ${duration(it.waited)}`}`;
     case "lost": return `worker${by} was lost; it waits again`;
     case "released": return `worker${by} gave it back; it waits again`;
-    case "finished": return `ended: ${ended(it)}${it.message ? ` (${it.message})` : ""}${it.ran === undefined ? "" : ` after ${duration(it.ran)}`}`;
+    case "finished": return `ended: ${outcomeOf(it.reason, it.exitCode).word.toLowerCase()}${it.message ? ` (${it.message})` : ""}${it.ran === undefined ? "" : ` after ${duration(it.ran)}`}`;
     case "omitted": return `${it.count ?? 0} entries are not kept`;
     default: return it.event;
   }
-}
-
-function ended(it: Happened): string {
-  if (it.reason === "Success") return it.exitCode ? `exit code ${it.exitCode}` : "done";
-  return (ENDS[it.reason ?? ""]?.[0] ?? it.reason ?? "").toLowerCase();
 }

@@ -3,7 +3,7 @@
 
 import { isAdding } from "../adding";
 import { flag, place, queue, setParameters } from "../address";
-import { sentence, short, statusOf, type Status } from "../words";
+import { counted, sentence, short, statusOf, type Status } from "../words";
 import {
   busy, definition, isActive, isFramed, isGuarded, isReadOnly, isStale, named, now, prepared, problem, run, stop, submit, view,
 } from "../store";
@@ -90,7 +90,7 @@ function QueueChip() {
   const workers = view.value?.workers.value;
   const cpus = workers?.reduce((sum, it) => sum + it.cpus, 0) ?? 0;
   const gpus = workers?.reduce((sum, it) => sum + it.gpus, 0) ?? 0;
-  const count = workers ? (workers.length ? `${workers.length} worker${workers.length > 1 ? "s" : ""} · ${cpus} cpus${gpus ? ` · ${gpus} gpus` : ""}` : "no worker") : "";
+  const count = workers ? (workers.length ? [counted(workers.length, "worker"), counted(cpus, "cpu"), gpus && counted(gpus, "gpu")].filter(Boolean).join(" · ") : "no worker") : "";
   if (place.value.kind === "queue" || (isReadOnly.value && run.value)) return null;
   return (
     <Menu label={chosen ? `${chosen.key}${count && ` · ${count}`}` : "Choose a queue"}>

@@ -2,7 +2,7 @@
 
 import { useSignal } from "@preact/signals";
 import type { Table } from "../table";
-import { counted } from "../words";
+import { counted, number } from "../words";
 
 const ROWS_AT_ONCE = 200;
 const ROWS_MAX = 5_000; // elements; more makes a browser slow
@@ -17,8 +17,8 @@ export function TableView({ table, numeric }: { table: Table; numeric: boolean[]
   return (
     <div class="tableview">
       <p class="quiet">
-        {isWhole ? counted(table.rows.length, "row") : `First ${rows.length.toLocaleString("en")} of ${counted(table.rows.length, "row")}`} · {head.length < table.head.length ? `first ${head.length} of ` : ""}{counted(table.head.length, "column")}
-        {more > rows.length && <button type="button" class="small" onClick={() => void (shown.value = more)}>Show {more.toLocaleString("en")}</button>}
+        {isWhole ? counted(table.rows.length, "row") : `First ${number(rows.length)} of ${counted(table.rows.length, "row")}`} · {head.length < table.head.length ? `first ${head.length} of ` : ""}{counted(table.head.length, "column")}
+        {more > rows.length && <button type="button" class="small" onClick={() => void (shown.value = more)}>Show {number(more)}</button>}
       </p>
       <div class="scroll" tabIndex={0} role="region" aria-label="Table">
         <table class="data">

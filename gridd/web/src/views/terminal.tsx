@@ -3,6 +3,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import type { Run } from "../run";
+import { number } from "../words";
 
 export function TerminalView({ run }: { run: Run }) {
   const root = useRef<HTMLDivElement>(null);
@@ -15,7 +16,7 @@ export function TerminalView({ run }: { run: Run }) {
       ({ openTerminal, SCROLLBACK_LINES }) => {
         if (isGone) return;
         close = openTerminal(root.current!, run);
-        said.value = `The run, as a terminal draws it. It keeps the last ${SCROLLBACK_LINES.toLocaleString("en")} lines; the log has all.`;
+        said.value = `The run, as a terminal draws it. It keeps the last ${number(SCROLLBACK_LINES)} lines; the log has all.`;
       },
       () => void (said.value = "The terminal could not be loaded. The log shows the same as lines."),
     );

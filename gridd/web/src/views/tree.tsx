@@ -4,7 +4,7 @@ import { useSignal } from "@preact/signals";
 import { useMemo, useRef } from "preact/hooks";
 import { kindOf } from "../kinds";
 import { rowsOf, step, type Row } from "../tree";
-import { counted, size } from "../words";
+import { counted, number, size } from "../words";
 
 const ROWS_AT_ONCE = 300;
 
@@ -81,7 +81,7 @@ export function Tree({ names, chosen, choose, sizeOf, hrefOf }: Props) {
           </li>
         ))}
       </ul>
-      {all.length > rows.length && <p class="pad"><button type="button" class="small" onClick={() => void (limit.value += 1_000)}>{(all.length - rows.length).toLocaleString("en")} more</button></p>}
+      {all.length > rows.length && <p class="pad"><button type="button" class="small" onClick={() => void (limit.value += 1_000)}>{number(all.length - rows.length)} more</button></p>}
     </>
   );
 }

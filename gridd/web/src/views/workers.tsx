@@ -2,7 +2,7 @@
 
 import type { Job, Worker } from "../api";
 import { ofHad, useOf } from "../queuerows";
-import { size, workerName } from "../words";
+import { number, size, workerName } from "../words";
 import { Ago } from "./parts";
 
 const WORKERS_MAX = 200;
@@ -36,7 +36,7 @@ export function Workers({ workers, jobs }: { workers: Worker[]; jobs: Map<string
           </tbody>
         </table>
       </div>
-      {workers.length > WORKERS_MAX && <p class="quiet">{(workers.length - WORKERS_MAX).toLocaleString("en")} more are not shown.</p>}
+      {workers.length > WORKERS_MAX && <p class="quiet">{number(workers.length - WORKERS_MAX)} more are not shown.</p>}
     </>
   );
 }
