@@ -63,6 +63,7 @@ test("the queue: a name, somebody else's choice, an address, this machine", () =
   assert.deepEqual(choose("#?queue=https://other.example/name"), {
     name: "https://other.example/name", base: "https://other.example", key: "name", overridden: false,
   });
+  assert.equal(choose("#?queue=https://other.example/100%")?.key, "100%");
   assert.equal(choose("#?queue=https://"), undefined);
   assert.equal(choose("#?queue=local")?.base, "http://localhost:8000");
   assert.equal(choose("#?queue=local", "http://127.0.0.1:9000")?.base, "http://127.0.0.1:9000");

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { pieces, plain } from "../src/ansi";
-import type { LogLine, LogPage } from "../src/api";
+import { ApiError, type LogLine, type LogPage } from "../src/api";
 import { LINES_MAX, LogReader, LogText } from "../src/log";
 
 const shown = (text: LogText) => text.lines.map((line) => (line.stderr ? "!" : "") + line.text);
@@ -60,6 +60,21 @@ test("however often it is poked, each line is read once", async () => {
   reader.poke();
   await settled();
   assert.equal(source.asked.length, asked, "a final log is not asked for again");
+});
+
+test("what the grid refuses is asked for again when there is news, and not before", async () => {
+  let asked = 0;
+  const waits: number[] = [];
+  const page = async () => {
+    throw new ApiError("no such job", ++asked && 404);
+  };
+  const reader = new LogReader(page, () => undefined, new LogText(), (_, ms) => waits.push(ms));
+  reader.poke();
+  await settled();
+  assert.deepEqual([asked, waits], [1, []]);
+  reader.poke();
+  await settled();
+  assert.equal(asked, 2);
 });
 
 test("a break is waited out, and nothing is missed", async () => {
