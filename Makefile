@@ -37,7 +37,7 @@ page: $(PAGE) ## Build the page that the server shows (needs npm, and Node 20.19
 
 $(PAGE): $(WEB)/node_modules/.package-lock.json $(PAGE_SOURCES)
 	@echo "Building the page"
-	@cd $(WEB) && npm run --silent build -- --logLevel warn
+	@cd $(WEB) && npm run --silent build
 	@touch $@
 
 $(WEB)/node_modules/.package-lock.json: $(WEB)/package-lock.json

@@ -83,7 +83,7 @@ export type Standing =
   | { known: false; gone: boolean };
 
 /** For an answer, to its last byte; also where a dead network closes nothing by itself. */
-export const ANSWER_MS_MAX = 60_000;
+const ANSWER_MS_MAX = 60_000;
 
 export class ApiError extends Error {
   constructor(message: string, readonly status: number, readonly code?: string) {

@@ -9,7 +9,7 @@ import { LogText } from "./log";
 import { beginningOf, FILE_BYTES_MAX } from "./partial";
 
 /** Of each log. */
-export const LOG_LINES_MAX = 50_000;
+const LOG_LINES_MAX = 50_000;
 const LOG_PAGES_MAX = 200;
 
 export interface FileChange {

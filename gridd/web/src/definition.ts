@@ -41,7 +41,7 @@ export interface Prepared {
 }
 
 /** Length of a value beyond which it is uploaded (BROWSER 2.7). */
-export const INLINE_MAX = 200;
+const INLINE_MAX = 200;
 
 /** The definition as it is in the address, before what the frame was given. */
 export function written(hash: Hash, base?: Definition): Definition | undefined {

@@ -9,7 +9,7 @@ interface At {
   hash: Hash;
 }
 
-export const STEPS_MAX = 100;
+const STEPS_MAX = 100;
 const ONE_EDIT_MS = 1_000; // keystrokes with shorter pauses in the same field are one edit
 
 const past = signal<At[]>([]);

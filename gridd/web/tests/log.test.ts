@@ -66,7 +66,8 @@ test("what the grid refuses is asked for again when there is news, and not befor
   let asked = 0;
   const waits: number[] = [];
   const page = async () => {
-    throw new ApiError("no such job", ++asked && 404);
+    asked++;
+    throw new ApiError("no such job", 404);
   };
   const reader = new LogReader(page, () => undefined, new LogText(), (_, ms) => waits.push(ms));
   reader.poke();

@@ -12,8 +12,6 @@ import { Find, LogTools } from "./logtools";
 import { TerminalView } from "./terminal";
 import "../log.css";
 
-export { save } from "./logtools";
-
 export function Log({ run }: { run: Run | undefined }) {
   const isTerminal = useSignal(false);
   const wanted = useSignal("");
@@ -35,7 +33,8 @@ export function Log({ run }: { run: Run | undefined }) {
     chosen.value = (at + hits.length) % hits.length;
     wish.value = { ...hits[chosen.value]! };
   };
-  useEffect(() => choose(0), [wanted.value, run]);
+  // Also when what was looked for comes only now: the log may be on its way.
+  useEffect(() => choose(0), [wanted.value, run, hits.length > 0]);
   const show = (line: Hit) => {
     isTerminal.value = false;
     wish.value = { log: line.log, number: line.number };

@@ -13,7 +13,7 @@ import { beginningOf } from "../partial";
 import type { Run } from "../run";
 import { counted, short, size } from "../words";
 import { later } from "./later";
-import { save } from "./log";
+import { save } from "./logtools";
 import { Tree } from "./tree";
 
 const ZIP_BYTES_MAX = 500e6; // made in memory
