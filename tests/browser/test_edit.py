@@ -162,7 +162,7 @@ async def test_inputs_have_a_size_a_kind_an_origin_and_names_that_change(
     page = await opened(grid.link(shell("ls $JOB_INPUTS")))
     await page.get_by_label("Upload files as inputs").set_input_files(tmp_path / "data.csv")
     row = page.get_by_role("listitem").filter(has_text="csv")
-    await expect(row).to_contain_text("20 kB · table · uploaded")
+    await expect(row).to_contain_text("20 kB · CSV table · uploaded")
     await row.get_by_role("button", name="Rename data.csv").click()
     await expect(page.get_by_label("New name of data.csv")).to_be_focused()
     await page.keyboard.type("table.csv")

@@ -1,4 +1,4 @@
-/** How large uploaded files are, asked once for each, and what kind of file a name promises. */
+/** How large uploaded files are, asked once for each. */
 
 import { signal } from "@preact/signals";
 
@@ -20,18 +20,4 @@ export async function sizeOf(base: string, hash: string): Promise<void> {
   } catch {
     asked.delete(hash); // the grid is away
   }
-}
-
-const KINDS: [RegExp, string][] = [
-  [/\.(csv|tsv|parquet|xlsx?)$/i, "table"],
-  [/\.(json|jsonl|geojson)$/i, "JSON"],
-  [/\.(png|jpe?g|gif|svg|webp|tiff?)$/i, "picture"],
-  [/\.(py|r|jl|sh|js|ts|c|cc|cpp|rs|go|ipynb)$/i, "program"],
-  [/\.(txt|md|log|ya?ml|toml|ini)$/i, "text"],
-  [/\.(zip|tar|t?gz|bz2|xz|zst|7z)$/i, "archive"],
-  [/\.(npy|npz|h5|hdf5|nc|mat)$/i, "arrays"],
-];
-
-export function kindOf(name: string, type?: string): string {
-  return KINDS.find(([pattern]) => pattern.test(name))?.[1] ?? (type === "json" ? "JSON" : type === "utf8" ? "text" : "");
 }

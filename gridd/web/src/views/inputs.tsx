@@ -5,7 +5,8 @@ import { useEffect } from "preact/hooks";
 import { addFiles, dismiss, going, replaced, takeDrops } from "../adding";
 import { heldBytes, type Reference } from "../dataref";
 import { change, draft, inputsFolder, renameInput } from "../edit";
-import { kindOf, sizes, sizeOf } from "../filesizes";
+import { sizes, sizeOf } from "../filesizes";
+import { endOf, kindOf } from "../kinds";
 import { api, given, isReadOnly, prepared } from "../store";
 import { size } from "../words";
 import { Mark } from "./changes";
@@ -55,7 +56,7 @@ function Row({ name, reference }: { name: string; reference: Reference }) {
   const hash = ourHash(reference);
   useEffect(() => void (hash && sizeOf(api.value.base, hash)), [hash]);
   const bytes = hash ? sizes.value.get(hash) : heldBytes(reference)?.length;
-  const facts = [bytes === undefined ? "" : size(bytes), kindOf(name, reference.type), originOf(name, reference)];
+  const facts = [bytes === undefined ? "" : size(bytes), kindIn(name, reference), originOf(name, reference)];
   const remove = () => {
     const { [name]: _, ...rest } = own;
     change({ inputs: rest });
@@ -112,6 +113,12 @@ function nameIn(address: string): string | undefined {
   } catch {
     return last; // its percent signs mean something else
   }
+}
+
+/** What its name promises; of one that promises nothing, what the link says. */
+function kindIn(name: string, { type }: Reference): string {
+  if (endOf(name)) return kindOf(name).label;
+  return type === "json" ? "JSON" : type === "utf8" ? "text" : "";
 }
 
 function ourHash({ type, value }: Reference): string | undefined {

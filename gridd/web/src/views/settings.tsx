@@ -11,7 +11,7 @@ import { Text } from "./parts";
 import { Renamed } from "./renamed";
 
 const ResourceFields = later(() => import("./fields").then((it) => it.ResourceFields), true);
-const MoreFields = later(() => import("./fields").then((it) => it.MoreFields));
+const MoreFields = later(() => import("./fields").then((it) => it.MoreFields), true);
 const Pipes = later(() => import("./pipes").then((it) => it.Pipes), true);
 
 /** Who writes `NAME=value` for a name means both. */
