@@ -250,6 +250,25 @@ async def test_a_refused_upload_says_why(grid: Grid, opened: Opening, tmp_path: 
     await expect(page.get_by_role("button", name="Run", exact=True)).to_be_enabled()
 
 
+async def test_a_log_that_is_slow_to_come_is_not_called_empty(grid: Grid, opened: Opening) -> None:
+    async with api(grid.url) as rest:
+        job = await rest.submit(shell("true"), QUEUE)
+        await until(lambda: rest.finished(job, QUEUE), lambda: "no result")
+    page = await opened("about:blank")
+    comes = asyncio.Event()
+
+    async def hold(route: Any) -> None:
+        await comes.wait()
+        await route.continue_()
+
+    await page.route("**/run-logs.json*", hold)
+    await page.goto(f"{grid.url}/j/{job}#?queue={QUEUE}")
+    await see_state(page, "Done")
+    await expect(page.get_by_text("Reading the log…")).to_be_visible()
+    comes.set()
+    await expect(page.get_by_text("It printed nothing.")).to_be_visible()
+
+
 async def test_back_from_no_network_at_all_it_goes_on(grid: Grid, opened: Opening) -> None:
     page = await opened(grid.link(shell("for i in $(seq 600); do echo line $i; sleep 0.1; done")))
     await run(page)

@@ -5,7 +5,7 @@ import { useSignal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
 import { Finder, type Hit } from "../find";
 import { firstError } from "../firsterror";
-import type { Run } from "../run";
+import { hasAnswer, type Run } from "../run";
 import { stepsOf, type Told } from "../steps";
 import { LogList } from "./loglist";
 import { Find, LogTools } from "./logtools";
@@ -76,5 +76,6 @@ function nothing(run: Run | undefined): string {
   if (run.log.expired) return "The time for which this log was kept is over.";
   if (!job || job.state === "Queued") return "Nothing yet: the job waits.";
   if (job.state === "Running") return "Nothing printed so far.";
+  if (hasAnswer(job) && !run.log.isFinal) return "Reading the log…";
   return job.finishedReason === "Error" ? "It did not come to print anything." : "It printed nothing.";
 }
