@@ -126,6 +126,6 @@ function isOlder(job: Job, than: Job): boolean {
   return job.time < than.time || (job.time === than.time && than.state === "Finished" && job.state !== "Finished");
 }
 
-function hasAnswer(job: Job): boolean {
+export function hasAnswer(job: Job): boolean {
   return ["Success", "Error", "TimedOut"].includes(job.finishedReason ?? "");
 }
