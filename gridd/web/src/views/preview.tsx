@@ -134,11 +134,12 @@ export function alone(html: string): string {
 
 function Picture({ url, name }: { url: string; name: string }) {
   const said = useSignal("");
+  const isDrawing = /\.svgz?$/i.test(name); // has no pixels of its own
   return (
     <>
       <img
         src={url} alt={name}
-        onLoad={({ currentTarget: it }) => void (said.value = it.naturalWidth ? `${it.naturalWidth} × ${it.naturalHeight} pixels` : "")}
+        onLoad={({ currentTarget: it }) => void (said.value = it.naturalWidth && !isDrawing ? `${it.naturalWidth} × ${it.naturalHeight} pixels` : "")}
         onError={() => void (said.value = "The browser can't read this picture. Download it to look into it.")}
       />
       <figcaption class="quiet">{said.value}</figcaption>
