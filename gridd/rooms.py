@@ -32,6 +32,10 @@ VIEWS_WAITING_MAX = 16
 """States that wait for one slow watcher; beyond it only the latest is kept."""
 
 
+START_TOLD_S = 0.1
+"""After a program began, clients learn when; its state they know by then."""
+
+
 class WorkerPeer(Protocol):
     def send(self, message: WorkerMessage) -> None: ...
 
@@ -130,6 +134,8 @@ class Room:
         self.tallies = (self.tally, total or Tally())
         self._resync = resync
         self._resync_timer: asyncio.TimerHandle | None = None
+        self._starts: dict[str, fx.JobView] = {}  # of running jobs, not told to clients yet
+        self._starts_timer: asyncio.TimerHandle | None = None
 
     @property
     def empty(self) -> bool:
@@ -198,7 +204,7 @@ class Room:
 
     def close(self, code: int, reason: str) -> None:
         """Let everybody go."""
-        for handle in (self.alarm, self._resync_timer):
+        for handle in (self.alarm, self._resync_timer, self._starts_timer):
             if handle is not None:
                 handle.cancel()
         for worker in list(self.workers.values()):
@@ -218,9 +224,28 @@ class Room:
                 watcher.saw(effect.view)
         if not self.clients or effect.cause == "expire":
             return
+        if effect.cause == "start":
+            self._started(effect)
+            return
+        if self._starts:  # whatever is told now tells it too
+            self._starts.pop(effect.job, None)
         self.to_clients(self.frames.job_changed(effect.job, effect.view), effect.job)
         if not effect.view.visible and len(self.told_apart) < len(self.clients):
             self._resync_soon()
+
+    def _started(self, effect: fx.JobChanged) -> None:
+        """Most programs of a busy queue end before anybody could look at their clock: a start is
+        told a moment later, unless something else was told of the job by then."""
+        self._starts[effect.job] = effect.view
+        if self._starts_timer is None:
+            loop = asyncio.get_running_loop()
+            self._starts_timer = loop.call_later(START_TOLD_S, self._tell_starts)
+
+    def _tell_starts(self) -> None:
+        self._starts_timer = None
+        starts, self._starts = self._starts, {}
+        for job, view in starts.items():
+            self.to_clients(self.frames.job_changed(job, view), job)
 
     def _log_added(self, effect: fx.LogAdded) -> None:
         for watcher in self.watchers.get(effect.job, ()):

@@ -59,6 +59,7 @@ async def test_a_job_over_sockets_alone(url: str) -> None:
         await machine.socket.send_json([{"type": "started", **lease, "time": 4}, log])
         shown = await browser.next("JobStatusPayload")
         assert shown["payload"] == {"jobId": JOB, "step": "Running", "logs": lines}
+        await browser.next("JobStateUpdates")  # a moment after the program began
         finished = {"type": "finished", **lease, "reason": "Success", "result": "{}"}
         await machine.socket.send_json([finished])
         assert await machine.next("acknowledged", "stale") == {"type": "acknowledged", **lease}

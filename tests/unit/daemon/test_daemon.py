@@ -230,6 +230,35 @@ async def test_a_client_sees_the_queue_and_then_each_state_in_order(world):
     ]
 
 
+def told(client: RecordingClient, job: str) -> list[tuple[str, int]]:
+    """Each state of ``job`` that ``client`` was sent in an update, with when its program began."""
+    views = (
+        frame["payload"]["state"]["jobs"].get(job)
+        for frame in client.frames
+        if frame["type"] == "JobStateUpdates"
+    )
+    return [(view["state"], view.get("startedTime", 0)) for view in views if view]
+
+
+async def test_clients_are_told_when_a_program_began(world):
+    _, peer = world.worker()
+    client = RecordingClient()
+    world.daemon.join_client("q", 99, client)
+    short, long = await world.submit("short"), await world.submit("long")
+    for job in (short, long):
+        world.say(peer, m.Started(job, 1, 7))
+    await finish(world, peer, short)
+    async with asyncio.timeout(5):
+        while ("Running", 7) not in told(client, long):
+            await asyncio.sleep(0.01)
+    assert told(client, long) == [("Queued", 0), ("Running", 0), ("Running", 7)]
+    assert told(client, short) == [("Queued", 0), ("Running", 0), ("Finished", 7)], (
+        "what ended at once was not worth an update of its own"
+    )
+    await finish(world, peer, long)
+    assert told(client, long)[3:] == [("Finished", 7)]
+
+
 async def test_a_cancelled_job_is_named_and_then_absent_from_a_full_state(world):
     job = await world.submit("x")
     client = RecordingClient()
