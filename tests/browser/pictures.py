@@ -3,21 +3,19 @@ local grid runs the demo's job; what is shown is what it did. No test: whether t
 for people to say.
 """
 
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from gridd.client import Queue
 from gridd.demo import survey
 from gridd.demo.__main__ import COMMAND, JOB_SCRIPT
-from tests.browser.conftest import FLAGS, encoded
+from tests.browser.conftest import encoded
 from tests.browser.palette import reduced
-from tests.system.support.up import grid_up
+from tests.browser.studio import studio
 
 BYTES_MAX: Final = 120_000  # each; they stay in the repository for ever
 SIZE: Final = {"width": 1280, "height": 800}
@@ -67,15 +65,8 @@ def _survey(url: str) -> str:
 
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory() as data,
-        grid_up(Path(data), "process") as url,
-        sync_playwright() as playwright,
-    ):
-        chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+    with studio() as (browser, url):
         take(browser, url, folder)
-        browser.close()
 
 
 if __name__ == "__main__":

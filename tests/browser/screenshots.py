@@ -3,17 +3,15 @@
 A real local grid, a real job. No test: whether it looks well is for people to say.
 """
 
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
-from tests.browser.conftest import FLAGS, encoded
-from tests.system.support.up import grid_up
+from tests.browser.conftest import encoded
+from tests.browser.studio import studio
 
 SCRIPT = """
 import math, os, pathlib, sys
@@ -88,15 +86,8 @@ def take(browser: Browser, url: str, folder: Path) -> None:
 
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory() as data,
-        grid_up(Path(data), "process") as url,
-        sync_playwright() as playwright,
-    ):
-        chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+    with studio() as (browser, url):
         take(browser, url, folder)
-        browser.close()
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from gridd_worker.docker.runtime import DockerRuntime
 from gridd_worker.images.build import BuildRoom
 from gridd_worker.images.images import ImageError, ImageOptions, Images
 from gridd_worker.images.store import ImageStore, now_ms
+from tests.system.support.processes import processes_with
 from tests.system.support.registry import LOGIN, push, registry
 
 pytestmark = pytest.mark.docker
@@ -65,18 +66,6 @@ async def clear(engine: aiodocker.Docker, data: Path) -> None:
 
 def dockerfile(*lines: str, image: str = IMAGE) -> str:
     return "\n".join([f"FROM {image}", *lines, ""])
-
-
-def processes(word: str) -> list[str]:
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = entry.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
-        except OSError:
-            continue
-        if word in line:
-            found.append(line)
-    return found
 
 
 async def test_a_modern_dockerfile_from_a_private_image(bench, runtime, engine, tmp_path):
@@ -175,12 +164,12 @@ async def test_a_cancelled_build_stops(runtime, bench, until):
         runtime.start(task, lambda _, lines: told.extend(lines), lambda: None)
     )
     await until(lambda: any(line.text.endswith(f" {word}") for line in told), lambda: told)
-    assert processes(word)
+    assert processes_with(word)
     run.cancel()
     began = time.monotonic()
     with pytest.raises(asyncio.CancelledError):
         await run
-    await until(lambda: not processes(word), lambda: processes(word))
+    await until(lambda: not processes_with(word), lambda: processes_with(word))
     assert time.monotonic() - began < 2
 
 

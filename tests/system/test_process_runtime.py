@@ -15,6 +15,7 @@ from gridd_worker.disk_watch import DiskWatch
 from gridd_worker.process.cgroups import usable
 from gridd_worker.process.runtime import ProcessRuntime
 from gridd_worker.usage import Gauge
+from tests.system.support.processes import processes_with
 
 WAYS = ["sandbox", "direct"]
 
@@ -57,19 +58,6 @@ async def direct() -> AsyncIterator[ProcessRuntime]:
 
 def found(folder: str, pattern: str) -> set[Path]:
     return set(Path(folder).glob(pattern))
-
-
-def processes_with(word: str) -> list[str]:
-    """Command lines of living processes (zombies have none) that hold ``word``."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = path.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
-        except OSError:
-            continue
-        if word in line:
-            found.append(line)
-    return found
 
 
 async def test_what_a_program_uses_with_its_children(bench, runtime, until):

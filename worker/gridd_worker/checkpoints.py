@@ -8,13 +8,13 @@ file is run again, elsewhere or here. All calls block: use a thread.
 
 import contextlib
 import logging
-import time
 from pathlib import Path
 
 import msgspec
 
 from gridd_protocol.limits import RETENTION_MS
 from gridd_protocol.messages import LogLine, Push, Step
+from gridd_worker.files import remove_old
 from gridd_worker.logs import LogBuffer
 
 _log = logging.getLogger("gridd_worker")
@@ -70,11 +70,7 @@ class Checkpoints:
 
     def prune(self) -> None:
         """Remove what is older than any server keeps a job: of queues not served any more."""
-        oldest_s = time.time() - RETENTION_MS / 1000
-        for path in self.folder.iterdir():
-            with contextlib.suppress(OSError):
-                if path.stat().st_mtime < oldest_s:
-                    path.unlink()
+        remove_old(self.folder, RETENTION_MS / 1000)
 
     def load(self, room: str) -> list[Checkpoint]:
         """All of one room. What can't be read is removed, with a line in the log."""

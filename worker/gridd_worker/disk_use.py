@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from gridd_worker.programs import ask
+
 COUNT_MAX_S: Final = 30.0  # some ten million files; then the tree counts as beyond any limit
 _PROC: Final = Path("/proc")
 _NOTABLE: Final = 20  # the part of a limit below which a run is not the one that broke it
@@ -38,25 +40,13 @@ class Excess(Exception):
 async def occupied(folders: Sequence[Path]) -> int:
     """Bytes in ``folders`` together; what is not there, or may not be looked into, counts nothing.
     Raises ``Excess`` for more than can be counted, and ``OSError`` when there is no ``du``."""
-    process = await asyncio.create_subprocess_exec(
-        *("du", "-s", "-k", "-x", "--", *map(str, folders)),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
     try:
-        async with asyncio.timeout(COUNT_MAX_S):
-            said, _ = await process.communicate()
+        _, said = await ask("du", "-s", "-k", "-x", "--", *map(str, folders), limit_s=COUNT_MAX_S)
     except TimeoutError:
         raise Excess(
             f"the job made more files than can be counted in {COUNT_MAX_S:.0f} s, so that its "
             "limit of disk space (--job-disk) can't be kept"
         ) from None
-    finally:
-        if process.returncode is None:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
     sizes = (line.split(b"\t")[0] for line in said.splitlines())
     return sum(int(size) for size in sizes if size.isdigit()) * 1024
 

@@ -8,6 +8,7 @@ import itertools
 import os
 import re
 import secrets
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,6 +134,15 @@ def _move_up(name: str, folder: int, new_name: str, top: int) -> None:
         with suppress(PermissionError):
             os.chmod(name, 0o700, dir_fd=folder)  # a folder that moves is written to
         os.rename(name, new_name, src_dir_fd=folder, dst_dir_fd=top)
+
+
+def remove_old(folder: Path, age_s: float) -> None:
+    """Remove the files in ``folder`` that were not written for so long."""
+    oldest_s = time.time() - age_s
+    for path in folder.iterdir():
+        with suppress(OSError):
+            if path.stat().st_mtime < oldest_s:
+                path.unlink()
 
 
 def place(root: Path, name: str) -> Path:

@@ -9,11 +9,11 @@ thread.
 import contextlib
 import logging
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from gridd_protocol.limits import RETENTION_MS
+from gridd_worker.files import remove_old
 
 DIGITS = 12  # of a number on disk: always as many, so that one write replaces another
 
@@ -30,11 +30,7 @@ class Told:
 
     def prune(self) -> None:
         """Remove what is older than any server keeps a job: of queues not served any more."""
-        oldest_s = time.time() - RETENTION_MS / 1000
-        for path in self.folder.iterdir():
-            with contextlib.suppress(OSError):
-                if path.stat().st_mtime < oldest_s:
-                    path.unlink()
+        remove_old(self.folder, RETENTION_MS / 1000)
 
     def load(self, room: str) -> dict[tuple[str, int], int]:
         """By job and attempt, all of one room. What can't be read is left out."""

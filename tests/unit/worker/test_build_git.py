@@ -15,6 +15,7 @@ from gridd_worker.images.error import ImageError
 from gridd_worker.images.git import GitFetcher, GitLimits
 from gridd_worker.images.source import Git
 from tests.system.support.git_server import GitServer, git, git_server
+from tests.system.support.processes import processes_with
 
 
 @pytest.fixture
@@ -151,19 +152,7 @@ async def test_a_server_that_hangs_and_a_cancel_leave_no_git(server: GitServer, 
     with pytest.raises(asyncio.CancelledError):
         await asking
     assert time.monotonic() - began < 10
-    assert not _processes(source.url)
-
-
-def _processes(word: str) -> list[str]:
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = entry.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
-        except OSError:
-            continue
-        if word in line:
-            found.append(line)
-    return found
+    assert not processes_with(source.url)
 
 
 async def test_no_git_says_who_can_help(fetcher, monkeypatch):

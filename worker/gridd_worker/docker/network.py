@@ -19,6 +19,7 @@ from aiodocker import Docker, DockerError
 from gridd_protocol.addresses import METADATA_V4, NOT_PUBLIC_V4
 from gridd_worker.config import JobNetwork
 from gridd_worker.docker.config import NETWORKS
+from gridd_worker.programs import ask
 from gridd_worker.runtime import RuntimeUnavailable
 
 _log = logging.getLogger("gridd_worker")
@@ -158,21 +159,10 @@ async def _have_first(chain: str, rules: list[list[str]]) -> str | None:
 
 async def _iptables(*arguments: str) -> str | None:
     """What went wrong, or None."""
-    process = await asyncio.create_subprocess_exec(
-        "iptables",
-        "-w",
-        *arguments,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-    )
     try:
-        async with asyncio.timeout(_FILTER_S):
-            _, errors = await process.communicate()
+        status, said = await ask("iptables", "-w", *arguments, limit_s=_FILTER_S, errors=True)
     except TimeoutError:
-        process.kill()
-        await process.wait()
         return f"iptables did not end within {_FILTER_S:g} s"
-    if process.returncode == 0:
+    if status == 0:
         return None
-    return errors.decode("utf-8", "replace").strip() or f"iptables ended with {process.returncode}"
+    return said.decode("utf-8", "replace").strip() or f"iptables ended with {status}"

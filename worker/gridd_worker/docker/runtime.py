@@ -36,7 +36,7 @@ from gridd_worker.docker.config import (
 from gridd_worker.docker.disk import DockerDisk, may_size_layers
 from gridd_worker.docker.erase import erase
 from gridd_worker.docker.logs import BROKEN
-from gridd_worker.docker.network import JobBridge, ensure_network
+from gridd_worker.docker.network import JobBridge
 from gridd_worker.docker.run import DockerRun, remove
 from gridd_worker.images.build import BuildRoom
 from gridd_worker.images.images import ImageError, ImageOptions, Images
@@ -110,6 +110,7 @@ class DockerRuntime(Runtime):
         self._images = Images(self._docker, self._image_options, worker=self._worker or "")
         try:
             info = await self._docker.system.info()
+            self._check_runtime(info.get("Runtimes") or {})
             await self._bridge.open(self._docker)
             await self._images.open()
         except RuntimeUnavailable:
@@ -127,27 +128,21 @@ class DockerRuntime(Runtime):
         self._about = f"docker {info.get('ServerVersion')}: {self._cpus:g} cpus"
         if "BuildahVersion" in info:  # only Podman's answer has it
             self._about = f"podman {info.get('ServerVersion')}: {self._cpus:g} cpus{_PODMAN}"
+        if self._options.runtime is not None:
+            self._about += f", runtime {self._options.runtime}"
         if self._bridge.problem is not None:
             self._about += f"; {self._bridge.problem}"
         self._sizes_layers = may_size_layers(info)
         if self._watch is not None and (root := info.get("DockerRootDir")):
             self._watch.add_folder(Path(root))
-        try:
-            self._check_runtime(info.get("Runtimes") or {})
-        except RuntimeUnavailable:
-            await self.close()
-            raise
 
     def _check_runtime(self, known: dict[str, Any]) -> None:
         wanted = self._options.runtime
-        if wanted is None:
-            return
-        if wanted not in known:
+        if wanted is not None and wanted not in known:
             raise RuntimeUnavailable(
                 f"--docker-runtime {wanted}: the engine knows {', '.join(sorted(known))} only",
                 final=True,
             )
-        self._about += f", runtime {wanted}"
 
     async def start(
         self, task: Task, log: LogSink, started: Callable[[], None]
@@ -272,7 +267,8 @@ class DockerRuntime(Runtime):
         log: LogSink,
         started: Callable[[], None],
     ) -> DockerRun:
-        await self._bridge.ready(docker)
+        if task.definition.build is not None:
+            await self._bridge.ready(docker)  # its steps run there
         image = await images.ensure(task.definition, log, self._build_room(task))
         return await self._launch(
             docker,
@@ -300,7 +296,7 @@ class DockerRuntime(Runtime):
         log: LogSink,
         started: Callable[[], None],
     ) -> DockerRun:
-        await ensure_network(docker, self._options.network)
+        await self._bridge.ready(docker)
         if self._disk is not None:
             await self._disk.make_room(docker, config)
         container = await self._created_in_bounds(docker, config)
